@@ -1,0 +1,193 @@
+//! Making fibers.
+
+use std::io;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use cede_reactor::Nanos;
+
+use crate::cancel;
+use crate::deadline::Deadline;
+use crate::join::{Completer, JoinHandle, Packet, Quiet, life};
+use crate::local::Locals;
+use crate::scope::ScopeData;
+use crate::shard::{self, Phase, ShardState, Spawn};
+
+/// Makes a fiber on this shard. It runs when the current fiber next gives up control.
+///
+/// It inherits the deadline and the inheritable locals of the current fiber, and keeps running when the handle is dropped.
+/// While the runtime shuts down the closure is dropped unrun and `join` says so.
+///
+/// # Panics
+///
+/// Outside of a fiber, and when there is no memory or no place for another fiber; [`Builder::spawn`] returns an error
+/// instead.
+///
+/// # Examples
+///
+/// ```
+/// # cede_fiber::run(|| {
+/// let shared = std::rc::Rc::new(40); // nothing needs to be Send
+/// let answer = cede_fiber::spawn(move || *shared + 2).join().unwrap();
+/// assert_eq!(answer, 42);
+/// # }).unwrap();
+/// ```
+#[inline]
+#[track_caller]
+pub fn spawn<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    // SAFETY: the closure and its result are 'static.
+    match unsafe { Builder::new().spawn_unchecked(f, None) } {
+        Ok(handle) => handle,
+        Err(error) => panic!("cannot spawn a fiber: {error}"),
+    }
+}
+
+/// Makes a fiber with a name, a stack of its own size, or a deadline of its own.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// # cede_fiber::run(|| -> std::io::Result<()> {
+/// let handle = cede_fiber::Builder::new().name("parser").stack_size(1 << 20).spawn(|| 6 * 7)?;
+/// assert_eq!(handle.fiber().name(), Some("parser"));
+/// assert_eq!(handle.join().unwrap(), 42);
+/// # Ok(())
+/// # }).unwrap()
+/// # }
+/// ```
+#[derive(Debug, Default, Clone)]
+#[must_use = "a builder does nothing until it spawns"]
+pub struct Builder {
+    name: Option<Arc<str>>,
+    stack_size: Option<usize>,
+    deadline: Inherited,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+enum Inherited {
+    #[default]
+    Parents,
+    None,
+    Own(Deadline),
+}
+
+impl Builder {
+    /// A fiber like any other.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names the fiber, for dumps and messages.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().into());
+        self
+    }
+
+    /// The usable bytes of its stack, rounded up to a power of two; a touched guard follows below them. Default: the
+    /// runtime's, [`STACK_BYTES_DEFAULT`](crate::STACK_BYTES_DEFAULT).
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// A deadline of its own instead of the parent's.
+    pub fn deadline(mut self, deadline: impl Into<Deadline>) -> Self {
+        self.deadline = Inherited::Own(deadline.into());
+        self
+    }
+
+    /// No deadline, whatever the parent has: for work that outlives a request.
+    pub fn no_deadline(mut self) -> Self {
+        self.deadline = Inherited::None;
+        self
+    }
+
+    /// Makes the fiber. See [`spawn`].
+    ///
+    /// # Errors
+    ///
+    /// Outside of a fiber; when the runtime shuts down; when the stack size cannot work
+    /// ([`InvalidInput`](io::ErrorKind::InvalidInput)); when there is no memory for a stack
+    /// ([`OutOfMemory`](io::ErrorKind::OutOfMemory)); at the limit on fibers
+    /// ([`QuotaExceeded`](io::ErrorKind::QuotaExceeded)).
+    #[track_caller]
+    pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        let refuses = shard::with(|shard| shard.phase.get() != Phase::Running);
+        if refuses == Some(true) {
+            return Err(cancel::shutting_down_error());
+        }
+        // SAFETY: the closure and its result are 'static.
+        unsafe { self.spawn_unchecked(f, None) }
+    }
+
+    /// Makes the fiber; a runtime that shuts down gives a handle that says so.
+    ///
+    /// # Safety
+    ///
+    /// What `f` and its result borrow must outlive the fiber.
+    #[inline]
+    #[track_caller]
+    pub(crate) unsafe fn spawn_unchecked<F, T>(self, f: F, scope: Option<&Rc<ScopeData>>) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T,
+    {
+        let at = Location::caller();
+        // SAFETY: handed on to the caller.
+        shard::with(|shard| unsafe { self.spawn_on(shard, f, scope, at) }).ok_or_else(cancel::not_in_fiber_error)?
+    }
+
+    /// # Safety
+    ///
+    /// What `f` and its result borrow must outlive the fiber.
+    #[inline]
+    pub(crate) unsafe fn spawn_on<F, T>(
+        self,
+        shard: &ShardState,
+        f: F,
+        scope: Option<&Rc<ScopeData>>,
+        at: &'static Location<'static>,
+    ) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T,
+    {
+        if shard.phase.get() != Phase::Running {
+            drop(f);
+            return Ok(JoinHandle::new(Packet::refused(), u32::MAX, 0, self.name));
+        }
+        let (inherited, locals) =
+            shard::with_current(|_, parent| (parent.deadline.get(), parent.locals.borrow().has_inheritable()))
+                .unwrap_or((Nanos::MAX, false));
+        let deadline = match self.deadline {
+            Inherited::Parents => inherited,
+            Inherited::None => Nanos::MAX,
+            Inherited::Own(deadline) => deadline.nanos(&*shard.clock),
+        };
+        let how = Spawn {
+            stack_bytes: self.stack_size.unwrap_or(shard.config().stack_size),
+            name: self.name.clone(),
+            at,
+            deadline,
+            locals: if locals { Locals::inherited() } else { Locals::default() },
+        };
+        let packet = Packet::new();
+        let completer = Completer::new(Rc::clone(&packet), scope.map(|scope| (Rc::clone(scope), scope.child_began())));
+        let number = completer.number();
+        let f = Quiet::new(f);
+        // SAFETY: `life` never unwinds; the caller vouches for what is borrowed.
+        let (slot, serial) = unsafe { shard.spawn(how, move || life(f, completer))? };
+        if let (Some(scope), Some(number)) = (scope, number) {
+            scope.child_is(number, slot, serial);
+        }
+        Ok(JoinHandle::new(packet, slot, serial, self.name))
+    }
+}

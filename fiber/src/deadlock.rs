@@ -1,0 +1,144 @@
+//! Noticing that nothing is ready and nothing can ever wake anything.
+//!
+//! A shard without timers, I/O and outside work is *hopeless*: only another thread could wake it. The runtime is dead when
+//! all of its shards are hopeless at one moment with empty inboxes, and no thread outside of it could hold a handle. The
+//! last point cannot be seen in general; it is certain when nobody holds handles, or when the process has no thread that
+//! is not the runtime's own. Otherwise the runtime goes on sleeping.
+//!
+//! The check runs only after a sleep that brought nothing, so it costs a busy shard nothing.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::dump::{self, FiberInfo};
+use crate::runtime::RuntimeShared;
+use crate::shard::ShardState;
+use crate::shared::FiberShared;
+
+/// How long a hopeless shard sleeps before the first check.
+const FIRST_CHECK: Duration = Duration::from_millis(20);
+/// How long between checks at most.
+const LAST_CHECK: Duration = Duration::from_secs(5);
+
+/// Threads of this process that run a shard or work for one.
+static OWN_THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts this thread as the runtime's own while it lives.
+pub(crate) struct OwnThread;
+
+impl OwnThread {
+    pub(crate) fn register() -> Self {
+        OWN_THREADS.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for OwnThread {
+    fn drop(&mut self) {
+        OWN_THREADS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Says that no fiber could ever go on, and what each one waits for.
+#[derive(Debug, Clone)]
+pub struct Deadlock {
+    fibers: Vec<FiberInfo>,
+}
+
+impl Deadlock {
+    pub(crate) fn new(mut fibers: Vec<FiberInfo>) -> Self {
+        fibers.sort_by_key(|info| info.id);
+        Self { fibers }
+    }
+
+    /// Every fiber that was alive.
+    #[must_use]
+    pub fn fibers(&self) -> &[FiberInfo] {
+        &self.fibers
+    }
+}
+
+/// More fibers than this are only counted in the message.
+const LISTED_MAX: usize = 50;
+
+impl fmt::Display for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.fibers.len();
+        write!(f, "deadlock: {count} fibers wait, and nothing can wake any of them")?;
+        for fiber in self.fibers.iter().take(LISTED_MAX) {
+            write!(f, "\n  {fiber}")?;
+        }
+        if count > LISTED_MAX {
+            write!(f, "\n  and {} more", count - LISTED_MAX)?;
+        }
+        Ok(())
+    }
+}
+
+/// Sleeps as a hopeless shard does. True: the runtime is dead.
+pub(crate) fn sleep(shard: &ShardState, fruitless: u32) -> bool {
+    let shared = &shard.shared;
+    if fruitless == 0 {
+        // Handles that were made since the last check have not been looked for.
+        shared.has_handles.store(true, Ordering::SeqCst);
+    }
+    if !shared.inbox.fall_asleep() {
+        shard.receive();
+        return false;
+    }
+    shared.hopeless.fetch_add(1, Ordering::SeqCst);
+    let pause = FIRST_CHECK.saturating_mul(1 << fruitless.min(16)).min(LAST_CHECK);
+    shard.poll(Some(pause));
+    let woken = shared.inbox.has_messages() || shard.ready_len() > 0;
+    if !woken {
+        shared.has_handles.store(has_handles(shard), Ordering::SeqCst);
+        if is_dead(&shard.runtime) {
+            return true;
+        }
+    }
+    // Before the first message is opened: from here on this shard may wake others.
+    shared.hopeless.fetch_add(1, Ordering::SeqCst);
+    shard.receive();
+    false
+}
+
+fn has_handles(shard: &ShardState) -> bool {
+    if shard.shared.handles.load(Ordering::SeqCst) > 0 {
+        return true;
+    }
+    let fibers = shard.fibers.borrow();
+    // SAFETY: what is in the table is live.
+    fibers.iter().any(|(_, record)| unsafe { (**record).shared.get().is_some_and(FiberShared::is_held) })
+}
+
+fn is_dead(runtime: &RuntimeShared) -> bool {
+    let shards = &runtime.shards;
+    let states = || shards.iter().map(|s| s.hopeless.load(Ordering::SeqCst)).collect::<Vec<_>>();
+    let before = states();
+    if before.iter().any(|state| state % 2 == 0) || shards.iter().any(|s| s.inbox.has_messages()) {
+        return false;
+    }
+    // Unchanged counters: every shard was hopeless all the time between the two looks, so at one moment all were, and what
+    // could have been under way from one to another would have been seen in an inbox.
+    if before != states() {
+        return false;
+    }
+    let handles = shards.iter().any(|s| s.has_handles.load(Ordering::SeqCst));
+    !handles || !runtime.config.external_wakes || !has_foreign_threads()
+}
+
+/// Whether the process has threads that are not cede's own. Where that cannot be told the answer is yes.
+fn has_foreign_threads() -> bool {
+    match std::fs::read_dir("/proc/self/task") {
+        Ok(tasks) => tasks.count() > OWN_THREADS.load(Ordering::Relaxed),
+        Err(_) => true,
+    }
+}
+
+/// Adds what this shard's fibers wait for to the report, if the runtime is dead.
+pub(crate) fn contribute(shard: &ShardState) {
+    if shard.runtime.is_dead() {
+        shard.runtime.add_to_report(dump::all(shard));
+    }
+}

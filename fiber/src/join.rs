@@ -1,0 +1,329 @@
+//! The end of a fiber and what it leaves behind.
+//!
+//! The result lies in a packet shared by the fiber and its handle. The fiber's half is a guard: however the fiber ends,
+//! by returning, by a panic, unwound by a shutdown or without having run at all, the packet gets a result and whoever
+//! waits for it is woken.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::cancel::{self, Unwound};
+use crate::fiber::Fiber;
+use crate::local;
+use crate::scope::ScopeData;
+use crate::shard;
+use crate::shared::FiberShared;
+use crate::tickets::Tickets;
+use crate::wait::{Park, Wait, WaitKind};
+
+/// Why [`JoinHandle::join`] has no value to give.
+pub struct JoinError(Why);
+
+enum Why {
+    /// In a mutex only to make the error `Sync`; it is never contended.
+    Panicked(Mutex<Box<dyn Any + Send>>),
+    ShutDown,
+    Wait(io::Error),
+}
+
+impl JoinError {
+    pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
+        if payload.is::<Unwound>() { Self::shut_down() } else { Self(Why::Panicked(Mutex::new(payload))) }
+    }
+
+    pub(crate) fn shut_down() -> Self {
+        Self(Why::ShutDown)
+    }
+
+    pub(crate) fn wait(error: io::Error) -> Self {
+        Self(Why::Wait(error))
+    }
+
+    /// Whether the fiber panicked.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        matches!(self.0, Why::Panicked(_))
+    }
+
+    /// Whether the fiber was never run, or was unwound, because its runtime shut down.
+    #[must_use]
+    pub fn is_shutdown(&self) -> bool {
+        matches!(self.0, Why::ShutDown)
+    }
+
+    /// The payload of the panic, as [`std::thread::JoinHandle::join`] gives it.
+    ///
+    /// # Errors
+    ///
+    /// The error itself, when it is not a panic.
+    pub fn into_panic(self) -> Result<Box<dyn Any + Send>, Self> {
+        match self.0 {
+            Why::Panicked(payload) => Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            other => Err(Self(other)),
+        }
+    }
+
+    /// The text of the panic, where it has one.
+    #[must_use]
+    pub fn panic_message(&self) -> Option<String> {
+        let Why::Panicked(payload) = &self.0 else { return None };
+        let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = payload.downcast_ref::<&str>().map(|s| (*s).to_string());
+        text.or_else(|| payload.downcast_ref::<String>().cloned())
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Why::Panicked(_) => match self.panic_message() {
+                Some(text) => write!(f, "the fiber panicked: {text}"),
+                None => f.write_str("the fiber panicked"),
+            },
+            Why::ShutDown => f.write_str("the fiber did not finish: its runtime shut down"),
+            Why::Wait(error) => write!(f, "the wait for the fiber's end was cut short: {error}"),
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl Error for JoinError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.0 {
+            Why::Wait(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<JoinError> for io::Error {
+    fn from(error: JoinError) -> Self {
+        match error.0 {
+            Why::Wait(error) => error,
+            why => Self::other(JoinError(why)),
+        }
+    }
+}
+
+/// What fiber and handle share.
+pub(crate) struct Packet<T> {
+    result: Cell<Option<Result<T, JoinError>>>,
+    finished: Cell<bool>,
+    waiters: Tickets,
+}
+
+impl<T> Packet<T> {
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new(Self { result: Cell::new(None), finished: Cell::new(false), waiters: Tickets::default() })
+    }
+
+    /// A packet of a fiber that will never be.
+    pub(crate) fn refused() -> Rc<Self> {
+        let packet = Self::new();
+        packet.finish(Err(JoinError::shut_down()));
+        packet
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.get()
+    }
+
+    pub(crate) fn take(&self) -> Option<Result<T, JoinError>> {
+        self.result.take()
+    }
+
+    fn finish(&self, result: Result<T, JoinError>) {
+        self.result.set(Some(result));
+        self.finished.set(true);
+        self.waiters.wake_all();
+    }
+
+    #[track_caller]
+    fn wait(&self, serial: u64) -> io::Result<()> {
+        while !self.finished.get() {
+            let park = Park::begin()?;
+            let ticket = park.ticket();
+            self.waiters.push(ticket);
+            if let Err(error) = park.wait(Wait::new(WaitKind::Join, serial), None) {
+                self.waiters.remove(ticket);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The fiber's half of a packet: gives it a result however the fiber ends.
+pub(crate) struct Completer<T> {
+    packet: Rc<Packet<T>>,
+    /// The scope that waits for this fiber, and its number there.
+    scope: Option<(Rc<ScopeData>, usize)>,
+}
+
+impl<T> Completer<T> {
+    pub(crate) fn new(packet: Rc<Packet<T>>, scope: Option<(Rc<ScopeData>, usize)>) -> Self {
+        Self { packet, scope }
+    }
+
+    /// The child's number in its scope.
+    pub(crate) fn number(&self) -> Option<usize> {
+        self.scope.as_ref().map(|(_, number)| *number)
+    }
+
+    fn complete(&self, result: Result<T, JoinError>) {
+        if let Some((scope, _)) = &self.scope
+            && result.as_ref().is_err_and(JoinError::is_panic)
+        {
+            scope.child_panicked();
+        }
+        self.packet.finish(result);
+    }
+}
+
+impl<T> Drop for Completer<T> {
+    fn drop(&mut self) {
+        if !self.packet.is_finished() {
+            self.packet.finish(Err(JoinError::shut_down()));
+        }
+        if let Some((scope, number)) = self.scope.take() {
+            // The result may borrow from the scope's surroundings. If nobody holds the handle, it must go before the scope
+            // learns that this child has ended; if somebody does, the borrow checker keeps the handle inside of them.
+            if Rc::strong_count(&self.packet) == 1 {
+                let result = self.packet.take();
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(result)));
+            }
+            scope.child_ended(number);
+        }
+    }
+}
+
+/// The whole life of a fiber: run the closure, drop its locals, leave the result. Never unwinds.
+pub(crate) fn life<F: FnOnce() -> T, T>(f: Quiet<F>, completer: Completer<T>) {
+    let result = catch_unwind(AssertUnwindSafe(|| f.call()));
+    if catch_unwind(local::drop_locals).is_err() {
+        tracing::error!("a destructor of a fiber local panicked");
+    }
+    completer.complete(result.map_err(JoinError::panicked));
+}
+
+/// A closure whose destructor does not unwind, for the case that it is never called.
+pub(crate) struct Quiet<F>(ManuallyDrop<F>);
+
+impl<F> Quiet<F> {
+    pub(crate) fn new(f: F) -> Self {
+        Self(ManuallyDrop::new(f))
+    }
+
+    fn call<T>(self) -> T
+    where
+        F: FnOnce() -> T,
+    {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not dropped, so the closure is taken once.
+        let f = unsafe { ManuallyDrop::take(&mut this.0) };
+        f()
+    }
+}
+
+impl<F> Drop for Quiet<F> {
+    fn drop(&mut self) {
+        // SAFETY: `call` forgets `self`, so the closure is still here, and is dropped once.
+        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) }));
+        if dropped.is_err() {
+            tracing::error!("a destructor panicked in the closure of a fiber that never ran");
+        }
+    }
+}
+
+/// Owns the end of a fiber: waits for it and takes its result. Dropping it lets the fiber go on by itself.
+pub struct JoinHandle<T> {
+    packet: Rc<Packet<T>>,
+    slot: u32,
+    serial: u64,
+    name: Option<Arc<str>>,
+}
+
+impl<T> JoinHandle<T> {
+    pub(crate) fn new(packet: Rc<Packet<T>>, slot: u32, serial: u64, name: Option<Arc<str>>) -> Self {
+        Self { packet, slot, serial, name }
+    }
+
+    /// Waits for the fiber's end and returns what it returned.
+    ///
+    /// # Errors
+    ///
+    /// The payload of the fiber's panic; that its runtime shut down before it had ended; or that the wait was cut short by
+    /// the deadline or the cancel of the waiting fiber. In the last case the fiber goes on; use [`wait`](Self::wait) to
+    /// keep the handle.
+    #[track_caller]
+    pub fn join(self) -> Result<T, JoinError> {
+        self.wait().map_err(JoinError::wait)?;
+        // Taken once: `join` consumes the handle, and nothing else takes.
+        self.packet.take().unwrap_or_else(|| Err(JoinError::shut_down()))
+    }
+
+    /// Waits for the fiber's end and keeps the handle; [`join`](Self::join) then returns at once.
+    ///
+    /// # Errors
+    ///
+    /// When the wait was cut short by the deadline or the cancel of the waiting fiber, or this is not a fiber.
+    #[track_caller]
+    pub fn wait(&self) -> io::Result<()> {
+        self.packet.wait(self.serial)
+    }
+
+    /// Asks the fiber to end: its waits fail from now on with an error that [`is_cancelled`](crate::is_cancelled) knows.
+    pub fn cancel(&self) {
+        shard::with(|shard| {
+            if let Some(record) = shard.find(self.slot, self.serial) {
+                shard.cancel(record);
+            }
+        });
+    }
+
+    /// Whether the fiber has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.packet.is_finished()
+    }
+
+    /// The fiber, for waking it.
+    ///
+    /// # Panics
+    ///
+    /// On a thread without a runtime, where no handle can be.
+    #[must_use]
+    pub fn fiber(&self) -> Fiber {
+        shard::with(|shard| match shard.find(self.slot, self.serial) {
+            Some(record) => Fiber::new(shard.shared_of(record)),
+            None => {
+                let gone = FiberShared::new(Arc::clone(&shard.shared), self.slot, self.serial, self.name.clone());
+                gone.finished.store(true, std::sync::atomic::Ordering::Relaxed);
+                Fiber::new(gone)
+            }
+        })
+        .unwrap_or_else(|| panic!("{}", cancel::not_in_fiber_error()))
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle")
+            .field("serial", &self.serial)
+            .field("name", &self.name)
+            .field("finished", &self.is_finished())
+            .finish()
+    }
+}

@@ -1,0 +1,110 @@
+//! Stackful fibers that never change their thread.
+//!
+//! A *shard* is one thread with its own scheduler, stacks, reactor and timers. A fiber is spawned on a shard and stays
+//! there, so `Rc`, `RefCell` and `thread_local!` values may live across any wait. A blocking-looking call registers an
+//! event, parks the fiber and goes on when the event has come.
+//!
+//! | what | where |
+//! |---|---|
+//! | make fibers | [`spawn`], [`Builder`], [`scope`] |
+//! | give up control | [`yield_now`], [`park`], [`Fiber::wakeup`] |
+//! | time | [`sleep`], [`interval`], [`with_deadline`] |
+//! | end early | [`JoinHandle::cancel`], [`is_cancelled`], [`shield`] |
+//! | other threads | [`Runtime`], [`Shard`], [`shards`] |
+//! | sockets | [`net`] |
+//! | see inside | [`fibers`], [`Wait`] |
+//! | build a wait of one's own | [`Park`], [`Ticket`], [`RemoteTicket`] |
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! let words = cede_fiber::run(|| {
+//!     let slow = cede_fiber::spawn(|| {
+//!         cede_fiber::sleep(Duration::from_millis(2))?;
+//!         Ok::<_, std::io::Error>("world")
+//!     });
+//!     let fast = cede_fiber::spawn(|| "hello");
+//!     format!("{} {}", fast.join().unwrap(), slow.join().unwrap().unwrap())
+//! })?;
+//! assert_eq!(words, "hello world");
+//! # Ok::<(), cede_fiber::RunError>(())
+//! ```
+//!
+//! A fiber is bound to its thread, and so is everything that names it locally:
+//!
+//! ```compile_fail
+//! fn is_send<T: Send>() {}
+//! is_send::<cede_fiber::JoinHandle<()>>();
+//! ```
+//! ```compile_fail
+//! fn is_send<T: Send>() {}
+//! is_send::<cede_fiber::Ticket>();
+//! ```
+//! ```compile_fail
+//! fn is_send<T: Send>() {}
+//! is_send::<cede_fiber::Park>();
+//! ```
+//! Work for another shard must be `Send`:
+//!
+//! ```compile_fail
+//! cede_fiber::run(|| {
+//!     let local = std::rc::Rc::new(1);
+//!     cede_fiber::Shard::current().spawn(move || *local)
+//! });
+//! ```
+//! and a handle to a fiber may go anywhere:
+//!
+//! ```
+//! fn is_send<T: Send + Sync>() {}
+//! is_send::<cede_fiber::Fiber>();
+//! is_send::<cede_fiber::Shard>();
+//! is_send::<cede_fiber::RemoteTicket>();
+//! ```
+
+mod builder;
+mod cancel;
+mod deadline;
+mod deadlock;
+mod dump;
+mod fiber;
+mod inbox;
+mod join;
+mod large_stack;
+mod local;
+mod mail;
+pub mod net;
+mod primitive;
+mod record;
+mod remote;
+mod runtime;
+mod scheduler;
+mod scope;
+mod shard;
+mod shared;
+mod stack;
+mod tickets;
+mod time;
+mod wait;
+
+pub use builder::{Builder, spawn};
+pub use cancel::{is_cancelled, shield};
+pub use cede_reactor::{Clock, Monotonic, Nanos, Virtual};
+pub use deadline::{Deadline, deadline, with_deadline};
+pub use deadlock::Deadlock;
+pub use dump::{FiberInfo, FiberState, fibers};
+pub use fiber::{Fiber, FiberId, current, park, park_timeout, try_current, yield_now};
+pub use join::{JoinError, JoinHandle};
+pub use large_stack::{LARGE_STACK_BYTES_DEFAULT, on_large_stack};
+pub use local::{AccessError, FiberLocal};
+pub use remote::{RemoteJoinHandle, Shard, shards};
+pub use runtime::{
+    FIBERS_MAX_DEFAULT, RunError, Runtime, RuntimeBuilder, SHARDS_MAX, SHUTDOWN_GRACE_DEFAULT,
+    STACKS_WARM_DEFAULT, run,
+};
+pub use scope::{Scope, ScopedJoinHandle, scope};
+pub use shared::SHARD_TASKS_MAX;
+pub use stack::{STACK_BYTES_DEFAULT, STACK_BYTES_MAX, STACK_BYTES_MIN, StackGuard};
+pub use time::{Interval, MissedTicks, interval, sleep, sleep_until};
+pub use wait::{Park, RemoteTicket, Ticket, Wait, WaitKind};

@@ -1,0 +1,205 @@
+//! Values that belong to a fiber, as `thread_local!` values belong to a thread.
+//!
+//! A `thread_local!` is shared by all fibers of a shard; a `fiber_local!` is not. An inheritable one is cloned into every
+//! fiber that its fiber spawns on the same shard, which is how the context of a request reaches its helpers.
+
+use std::any::Any;
+use std::fmt;
+use std::rc::Rc;
+
+use crate::shard;
+
+/// Destructors of fiber locals may set fiber locals; after so many rounds what is left is leaked.
+const DESTRUCTOR_ROUNDS_MAX: usize = 4;
+
+type Inherit = fn(&dyn Any) -> Rc<dyn Any>;
+
+struct Local {
+    /// The address of the static.
+    key: usize,
+    value: Rc<dyn Any>,
+    inherit: Option<Inherit>,
+}
+
+/// The locals of one fiber, found by a linear search: there are few.
+#[derive(Default)]
+pub(crate) struct Locals(Vec<Local>);
+
+impl Locals {
+    /// What a child of the current fiber begins with.
+    pub(crate) fn inherited() -> Self {
+        // The values are cloned after the borrow has ended, because `clone` is user code.
+        let inheritable: Vec<(usize, Rc<dyn Any>, Inherit)> = shard::with_current(|_, record| {
+            let locals = record.locals.borrow();
+            let inheritable = locals.0.iter().filter_map(|l| Some((l.key, Rc::clone(&l.value), l.inherit?)));
+            inheritable.collect()
+        })
+        .unwrap_or_default();
+        Self(
+            inheritable
+                .into_iter()
+                .map(|(key, value, inherit)| Local { key, value: inherit(&*value), inherit: Some(inherit) })
+                .collect(),
+        )
+    }
+
+    pub(crate) fn has_inheritable(&self) -> bool {
+        self.0.iter().any(|l| l.inherit.is_some())
+    }
+
+    fn find(&self, key: usize) -> Option<Rc<dyn Any>> {
+        self.0.iter().find(|l| l.key == key).map(|l| Rc::clone(&l.value))
+    }
+}
+
+/// Drops the locals of the current fiber, which is about to end.
+pub(crate) fn drop_locals() {
+    for _ in 0..DESTRUCTOR_ROUNDS_MAX {
+        let locals = shard::with_current(|_, record| record.locals.take()).unwrap_or_default();
+        if locals.0.is_empty() {
+            return;
+        }
+        drop(locals);
+    }
+    if let Some(rest) = shard::with_current(|_, record| record.locals.take()) {
+        std::mem::forget(rest);
+    }
+}
+
+/// A key to a value of the current fiber; declared with [`fiber_local!`](crate::fiber_local).
+pub struct FiberLocal<T: 'static> {
+    init: fn() -> T,
+    inherit: Option<Inherit>,
+}
+
+/// Says that a fiber local was asked for outside of a fiber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessError;
+
+impl fmt::Display for AccessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a fiber local was used outside of a fiber")
+    }
+}
+
+impl std::error::Error for AccessError {}
+
+impl<T: 'static> FiberLocal<T> {
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn new(init: fn() -> T) -> Self {
+        Self { init, inherit: None }
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn inheritable(init: fn() -> T) -> Self
+    where
+        T: Clone,
+    {
+        Self { init, inherit: Some(clone_any::<T>) }
+    }
+
+    /// Runs `f` with the value of the current fiber, which is made at the first use.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a fiber.
+    pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        self.try_with(f).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Like [`with`](Self::with).
+    ///
+    /// # Errors
+    ///
+    /// Outside of a fiber.
+    pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
+        let key = std::ptr::from_ref(self) as usize;
+        let found = shard::with_current(|_, record| record.locals.borrow().find(key)).ok_or(AccessError)?;
+        let value = match found {
+            Some(value) => value,
+            None => {
+                // User code: nothing is borrowed.
+                let value: Rc<dyn Any> = Rc::new((self.init)());
+                shard::with_current(|_, record| {
+                    let local = Local { key, value: Rc::clone(&value), inherit: self.inherit };
+                    record.locals.borrow_mut().0.push(local);
+                });
+                value
+            }
+        };
+        // The key is the address of a static of this very type.
+        value.downcast_ref::<T>().map(f).ok_or(AccessError)
+    }
+
+    /// Replaces the value of the current fiber and returns the former one, if it was set and nobody uses it now.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a fiber.
+    pub fn set(&'static self, value: T) {
+        let key = std::ptr::from_ref(self) as usize;
+        let local = Local { key, value: Rc::new(value), inherit: self.inherit };
+        let former = shard::with_current(|_, record| {
+            let mut locals = record.locals.borrow_mut();
+            match locals.0.iter_mut().find(|l| l.key == key) {
+                Some(place) => Some(std::mem::replace(place, local)),
+                None => {
+                    locals.0.push(local);
+                    None
+                }
+            }
+        });
+        // Dropped here, outside of the borrow.
+        drop(former.unwrap_or_else(|| panic!("{AccessError}")));
+    }
+}
+
+fn clone_any<T: Clone + 'static>(value: &dyn Any) -> Rc<dyn Any> {
+    match value.downcast_ref::<T>() {
+        Some(value) => Rc::new(value.clone()),
+        None => unreachable!("a fiber local holds a value of its own type"),
+    }
+}
+
+impl<T: 'static> fmt::Debug for FiberLocal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FiberLocal").field("inheritable", &self.inherit.is_some()).finish()
+    }
+}
+
+/// Declares values that belong to a fiber. With `inherit`, a fiber's children begin with a clone of its value.
+///
+/// # Examples
+///
+/// ```
+/// use std::cell::Cell;
+///
+/// cede_fiber::fiber_local! {
+///     static RETRIES: Cell<u32> = Cell::new(0);
+///     inherit static REQUEST: String = String::from("none");
+/// }
+///
+/// cede_fiber::run(|| {
+///     RETRIES.with(|r| r.set(3));
+///     REQUEST.set("GET /".to_string());
+///     let child = cede_fiber::spawn(|| (RETRIES.with(Cell::get), REQUEST.with(Clone::clone)));
+///     assert_eq!(child.join().unwrap(), (0, "GET /".to_string()));
+/// })
+/// .unwrap();
+/// ```
+#[macro_export]
+macro_rules! fiber_local {
+    () => {};
+    ($(#[$attr:meta])* inherit $vis:vis static $name:ident: $type:ty = $init:expr $(; $($rest:tt)*)?) => {
+        $(#[$attr])*
+        $vis static $name: $crate::FiberLocal<$type> = $crate::FiberLocal::inheritable(|| $init);
+        $($crate::fiber_local! { $($rest)* })?
+    };
+    ($(#[$attr:meta])* $vis:vis static $name:ident: $type:ty = $init:expr $(; $($rest:tt)*)?) => {
+        $(#[$attr])*
+        $vis static $name: $crate::FiberLocal<$type> = $crate::FiberLocal::new(|| $init);
+        $($crate::fiber_local! { $($rest)* })?
+    };
+}

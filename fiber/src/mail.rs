@@ -1,0 +1,81 @@
+//! What other threads want of one fiber: a wakeup, a cancel, the end of one wait.
+//!
+//! ```text
+//!   63                                  3        2        1        0
+//!   +-----------------------------------+--------+--------+--------+
+//!   | generation of the wait that ended | cancel | permit | queued |
+//!   +-----------------------------------+--------+--------+--------+
+//! ```
+//!
+//! The word only gathers; the fiber's own shard empties it and decides. `queued` says that the fiber's link is in the
+//! inbox, so a thousand wakeups that come before the shard looks take one place in it: the inbox is bounded by the
+//! number of fibers.
+
+use crate::primitive::{AtomicU64, Ordering};
+
+const QUEUED: u64 = 1;
+const PERMIT: u64 = 2;
+const CANCEL: u64 = 4;
+const GENERATION_SHIFT: u32 = 3;
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// A permit to leave `park`.
+    Wakeup,
+    /// Every wait ends with an error from now on.
+    Cancel,
+    /// The wait of this generation is over.
+    EndWait(u64),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Mail(AtomicU64);
+
+/// What had gathered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gathered {
+    pub(crate) permit: bool,
+    pub(crate) cancel: bool,
+    /// 0: no wait was ended.
+    pub(crate) generation: u64,
+}
+
+impl Mail {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Adds a request. True: the caller must put the fiber's link into the inbox.
+    ///
+    /// A generation replaces an older one, which is stale by then: a fiber is in one wait at a time.
+    pub(crate) fn add(&self, request: Request) -> bool {
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            let new = QUEUED
+                | match request {
+                    Request::Wakeup => word | PERMIT,
+                    Request::Cancel => word | CANCEL,
+                    Request::EndWait(generation) => {
+                        let flags = word & (QUEUED | PERMIT | CANCEL);
+                        flags | (word >> GENERATION_SHIFT).max(generation) << GENERATION_SHIFT
+                    }
+                };
+            match self.0.compare_exchange_weak(word, new, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return word & QUEUED == 0,
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// Takes what has gathered. To be called when the link has left the inbox, because it may be pushed again at once.
+    pub(crate) fn take(&self) -> Gathered {
+        let word = self.0.swap(0, Ordering::AcqRel);
+        Gathered {
+            permit: word & PERMIT != 0,
+            cancel: word & CANCEL != 0,
+            generation: word >> GENERATION_SHIFT,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What the scheduler knows of one fiber.
+//!
+//! The record lies in the top bytes of the fiber's own stack, so a resume touches one page for both, and a parked fiber
+//! costs that page and nothing else. It lives from the spawn to the end of the fiber; tables hold pointers to it exactly
+//! that long.
+
+use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
+use std::io;
+use std::panic::Location;
+use std::sync::Arc;
+
+use cede_reactor::Nanos;
+use corosensei::{Coroutine, Yielder};
+
+use crate::cancel;
+use crate::local::Locals;
+use crate::shared::FiberShared;
+use crate::stack::{Stack, StackView};
+use crate::wait::Wait;
+
+/// What a resumed fiber is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resume {
+    Run,
+    /// Unwind its stack: the shard shuts down.
+    Unwind,
+}
+
+pub(crate) type FiberCoroutine = Coroutine<Resume, (), (), StackView>;
+pub(crate) type FiberYielder = Yielder<Resume, ()>;
+
+/// ```text
+///   spawn --> Ready --> Running --> Finished
+///               ^          |
+///               |          v
+///               +------ Parked
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Ready,
+    Running,
+    Parked,
+}
+
+/// What came while a fiber waited; several things may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outcome(u8);
+
+impl Outcome {
+    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const EVENT: Self = Self(1);
+    pub(crate) const CANCEL: Self = Self(2);
+    pub(crate) const TIMEOUT: Self = Self(4);
+
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(crate) const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The event wins over the cancel, the cancel over the deadline.
+    #[inline]
+    pub(crate) fn into_result(self) -> io::Result<()> {
+        if self.has(Self::EVENT) {
+            Ok(())
+        } else if self.has(Self::CANCEL) {
+            Err(cancel::cancelled_error())
+        } else {
+            Err(cancel::timed_out_error())
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Record {
+    /// `Some` from the spawn to the end. Borrowed by the scheduler while the fiber runs; the fiber itself never looks.
+    pub(crate) coroutine: UnsafeCell<Option<FiberCoroutine>>,
+    /// Where the fiber's code gives up control. Set when it first runs, exchanged by `on_large_stack`.
+    pub(crate) yielder: Cell<*const FiberYielder>,
+    pub(crate) state: Cell<State>,
+    /// What the current wait has brought so far.
+    pub(crate) outcome: Cell<Outcome>,
+    /// A wakeup came while the fiber was not in `park`.
+    pub(crate) permit: Cell<bool>,
+    /// Set once, by the first cancel.
+    pub(crate) cancel_requested: Cell<bool>,
+    /// The fiber is in `park`, where a plain wakeup ends the wait.
+    pub(crate) in_park: Cell<bool>,
+    /// How many `shield`s the fiber is in: no cancel is delivered then.
+    pub(crate) shields: Cell<u32>,
+    /// How often the shutdown tried to unwind this fiber; 0 in normal life.
+    pub(crate) unwinds: Cell<u32>,
+    /// The wait that is on, 0 outside of one.
+    pub(crate) generation: Cell<u64>,
+    /// Of the innermost `with_deadline`; `Nanos::MAX` for none.
+    pub(crate) deadline: Cell<Nanos>,
+    pub(crate) wait: Cell<Wait>,
+    pub(crate) wait_at: Cell<&'static Location<'static>>,
+    /// By the shard's coarse clock.
+    pub(crate) wait_since: Cell<Nanos>,
+    /// Index in the shard's table.
+    pub(crate) slot: u32,
+    /// Never used twice in a shard.
+    pub(crate) serial: u64,
+    pub(crate) parent: u64,
+    pub(crate) spawned_at: &'static Location<'static>,
+    pub(crate) spawned_since: Nanos,
+    pub(crate) name: Option<Arc<str>>,
+    /// Made when somebody first asks for a handle.
+    pub(crate) shared: OnceCell<Arc<FiberShared>>,
+    pub(crate) locals: RefCell<Locals>,
+    pub(crate) stack: Stack,
+    /// Guards of the stacks that `on_large_stack` put on top; the innermost one last.
+    pub(crate) large_guard: Cell<(usize, usize)>,
+}
+
+impl Record {
+    /// Whether a wait must end with "cancelled".
+    #[inline]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel_requested.get() && self.shields.get() == 0
+    }
+
+    /// The effective deadline of a wait with this one of its own.
+    #[inline]
+    pub(crate) fn nearest(&self, deadline: Nanos) -> Nanos {
+        deadline.min(self.deadline.get())
+    }
+}

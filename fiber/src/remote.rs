@@ -1,0 +1,328 @@
+//! Shards as other threads see them: places to send unstarted work to.
+//!
+//! Only what has not started may move: a `Send` closure. Once it runs as a fiber it stays where it is.
+
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+
+use crate::builder::Builder;
+use crate::cancel;
+use crate::deadline;
+use crate::fiber::{Fiber, try_current};
+use crate::join::JoinError;
+use crate::shard;
+use crate::shared::{Letter, SHARD_TASKS_MAX, ShardShared, Task};
+use crate::wait::{Park, RemoteTicket, Wait, WaitKind};
+
+/// A handle to a shard, usable from any thread.
+pub struct Shard {
+    shared: Arc<ShardShared>,
+}
+
+impl Shard {
+    fn new(shared: Arc<ShardShared>) -> Self {
+        shared.handles.fetch_add(1, Ordering::SeqCst);
+        Self { shared }
+    }
+
+    /// The shard of this thread.
+    ///
+    /// # Panics
+    ///
+    /// On a thread that is no shard.
+    #[must_use]
+    pub fn current() -> Self {
+        let shared = shard::with(|shard| Arc::clone(&shard.shared));
+        Self::new(shared.expect("Shard::current() was called on a thread without a cede runtime"))
+    }
+
+    /// The shard of this runtime with the fewest fibers, by their last report.
+    ///
+    /// # Panics
+    ///
+    /// On a thread that is no shard.
+    #[must_use]
+    pub fn least_loaded() -> Self {
+        let all = shards();
+        let least = all.into_iter().min_by_key(Self::load);
+        least.expect("Shard::least_loaded() was called on a thread without a cede runtime")
+    }
+
+    /// Its number in the runtime, from 0.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.shared.id
+    }
+
+    /// Live fibers and tasks not started yet; a little old on other threads.
+    #[must_use]
+    pub fn load(&self) -> usize {
+        self.shared.fibers.load(Ordering::Relaxed) + self.shared.tasks.load(Ordering::Relaxed)
+    }
+
+    /// Runs `f` as a new fiber of that shard. It inherits the deadline of the current fiber.
+    ///
+    /// # Errors
+    ///
+    /// When the shard is gone, or [`SHARD_TASKS_MAX`] tasks wait there already
+    /// ([`WouldBlock`](io::ErrorKind::WouldBlock)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # cede_fiber::Runtime::builder().shards(2).run(|| {
+    /// let other = cede_fiber::shards().pop().unwrap();
+    /// let answer = other.spawn(|| cede_fiber::Shard::current().id()).unwrap();
+    /// assert_eq!(answer.join().unwrap(), 1);
+    /// # }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> io::Result<RemoteJoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let at = Location::caller();
+        let builder = match deadline::deadline() {
+            Some(deadline) => Builder::new().deadline(deadline),
+            None => Builder::new(),
+        };
+        let packet = Arc::new(Packet { state: Mutex::new(PacketState::default()) });
+        let completer = Completer { packet: Arc::clone(&packet) };
+        if self.shared.tasks.fetch_add(1, Ordering::Relaxed) >= SHARD_TASKS_MAX {
+            self.shared.tasks.fetch_sub(1, Ordering::Relaxed);
+            return Err(io::Error::new(
+                io::ErrorKind::WouldBlock,
+                format!("{SHARD_TASKS_MAX} tasks wait to be started on shard {}", self.shared.id),
+            ));
+        }
+        let start = Box::new(move || start(builder, f, completer, at));
+        match self.shared.send(Letter::task(Task::Start(start))) {
+            Ok(()) => Ok(RemoteJoinHandle { packet, shard: self.shared.id }),
+            Err(_) => Err(cancel::shutting_down_error()),
+        }
+    }
+
+    /// Runs `f` as a fiber of that shard and waits for its result.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn); when the wait is cut short by the caller's deadline or cancel, and then the fiber over
+    /// there is cancelled too; a panic of `f` as an error that holds a [`JoinError`].
+    #[track_caller]
+    pub fn call<F, T>(&self, f: F) -> io::Result<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let handle = self.spawn(f)?;
+        if let Err(error) = handle.wait() {
+            handle.cancel();
+            return Err(error);
+        }
+        Ok(handle.join()?)
+    }
+}
+
+impl Clone for Shard {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.shared))
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.shared.handles.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard").field("id", &self.id()).field("load", &self.load()).finish()
+    }
+}
+
+/// All shards of this runtime, in the order of their numbers; none on a thread that is no shard.
+#[must_use]
+pub fn shards() -> Vec<Shard> {
+    let shards = shard::with(|shard| shard.runtime.shards.iter().map(|s| Shard::new(Arc::clone(s))).collect());
+    shards.unwrap_or_default()
+}
+
+/// Makes the fiber; runs on the thread of the shard, outside of any fiber.
+fn start<F, T>(builder: Builder, f: F, completer: Completer<T>, at: &'static Location<'static>)
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let packet = Arc::clone(&completer.packet);
+    let body = move || {
+        // Before the closure: a cancel may have come when there was no fiber to cancel yet.
+        let cancelled = {
+            let mut state = completer.packet.lock();
+            state.fiber = try_current();
+            state.cancelled
+        };
+        if cancelled && let Some(fiber) = try_current() {
+            fiber.cancel();
+        }
+        let result = catch_unwind(AssertUnwindSafe(f));
+        completer.packet.finish(result.map_err(JoinError::panicked));
+    };
+    // SAFETY: closure and result are 'static.
+    let spawned = shard::with(|shard| unsafe { builder.spawn_on(shard, body, None, at) });
+    if let Some(Err(error)) = spawned {
+        // The body, and with it the completer, was dropped, which left a plainer reason; this one is better.
+        packet.lock().result = Some(Err(JoinError::wait(error)));
+    }
+}
+
+enum Waiter {
+    Fiber(RemoteTicket),
+    Thread(Thread),
+}
+
+struct PacketState<T> {
+    result: Option<Result<T, JoinError>>,
+    finished: bool,
+    cancelled: bool,
+    waiters: Vec<Waiter>,
+    fiber: Option<Fiber>,
+}
+
+impl<T> Default for PacketState<T> {
+    fn default() -> Self {
+        Self { result: None, finished: false, cancelled: false, waiters: Vec::new(), fiber: None }
+    }
+}
+
+struct Packet<T> {
+    /// Held for a few instructions and never across a wait.
+    state: Mutex<PacketState<T>>,
+}
+
+impl<T> Packet<T> {
+    fn lock(&self) -> MutexGuard<'_, PacketState<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn finish(&self, result: Result<T, JoinError>) {
+        let (waiters, fiber) = {
+            let mut state = self.lock();
+            state.result = Some(result);
+            state.finished = true;
+            (std::mem::take(&mut state.waiters), state.fiber.take())
+        };
+        drop(fiber);
+        for waiter in waiters {
+            match waiter {
+                Waiter::Fiber(ticket) => ticket.wake(),
+                Waiter::Thread(thread) => thread.unpark(),
+            }
+        }
+    }
+}
+
+/// Gives the packet a result even when the fiber never runs.
+struct Completer<T> {
+    packet: Arc<Packet<T>>,
+}
+
+impl<T> Drop for Completer<T> {
+    fn drop(&mut self) {
+        if !self.packet.lock().finished {
+            self.packet.finish(Err(JoinError::shut_down()));
+        }
+    }
+}
+
+/// Owns the end of a fiber on another shard. Dropping it lets the fiber go on by itself.
+pub struct RemoteJoinHandle<T> {
+    packet: Arc<Packet<T>>,
+    shard: u32,
+}
+
+impl<T> RemoteJoinHandle<T> {
+    /// Waits for the fiber's end and returns what it returned. On a thread that is no shard this blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`JoinHandle::join`](crate::JoinHandle::join).
+    #[track_caller]
+    pub fn join(self) -> Result<T, JoinError> {
+        self.wait().map_err(JoinError::wait)?;
+        let result = self.packet.lock().result.take();
+        result.unwrap_or_else(|| Err(JoinError::shut_down()))
+    }
+
+    /// Waits for the fiber's end and keeps the handle; [`join`](Self::join) then returns at once.
+    ///
+    /// # Errors
+    ///
+    /// When the wait was cut short by the deadline or the cancel of the waiting fiber.
+    #[track_caller]
+    pub fn wait(&self) -> io::Result<()> {
+        if shard::with(|_| ()).is_none() {
+            self.wait_in_thread();
+            return Ok(());
+        }
+        loop {
+            if self.is_finished() {
+                return Ok(());
+            }
+            let park = Park::begin()?;
+            {
+                let mut state = self.packet.lock();
+                if state.finished {
+                    return Ok(());
+                }
+                state.waiters.push(Waiter::Fiber(park.remote_ticket()));
+            }
+            park.wait(Wait::new(WaitKind::Call, u64::from(self.shard)), None)?;
+        }
+    }
+
+    fn wait_in_thread(&self) {
+        loop {
+            {
+                let mut state = self.packet.lock();
+                if state.finished {
+                    return;
+                }
+                state.waiters.push(Waiter::Thread(thread::current()));
+            }
+            thread::park();
+        }
+    }
+
+    /// Asks the fiber to end, also when it has not started yet.
+    pub fn cancel(&self) {
+        let fiber = {
+            let mut state = self.packet.lock();
+            state.cancelled = true;
+            state.fiber.clone()
+        };
+        if let Some(fiber) = fiber {
+            fiber.cancel();
+        }
+    }
+
+    /// Whether the fiber has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.packet.lock().finished
+    }
+}
+
+impl<T> fmt::Debug for RemoteJoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteJoinHandle")
+            .field("shard", &self.shard)
+            .field("finished", &self.is_finished())
+            .finish()
+    }
+}

@@ -1,0 +1,249 @@
+//! What a fiber waits for, and the two halves of every wait: the fiber's and the waker's.
+//!
+//! ```text
+//!   let park = Park::begin()?;          a new generation; a stale ticket no longer matches
+//!   queue.push(park.ticket());          register the event
+//!   park.wait(Wait::..., None)?;        give control to the scheduler
+//!   ...                                 woken: go on with the data
+//! ```
+//!
+//! A ticket used before `wait` is remembered, and one used after the wait ended does nothing. When an event, a cancel and
+//! a deadline meet, the event wins: what was handed over is never lost.
+
+use std::fmt;
+use std::io;
+use std::panic::Location;
+use std::sync::Arc;
+
+use cede_reactor::Nanos;
+
+use crate::cancel;
+use crate::mail::Request;
+use crate::record::{Outcome, Record};
+use crate::shard::{self, ShardState};
+use crate::shared::FiberShared;
+
+/// What a fiber waits for. Recorded at each park, for little more than two stores, and shown by [`fibers`](crate::fibers).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    kind: WaitKind,
+    /// What it is about: a descriptor, a fiber, an address.
+    object: u64,
+}
+
+/// The kinds of waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WaitKind {
+    /// [`park`](crate::park): a wakeup of this very fiber.
+    Park,
+    /// A moment.
+    Sleep,
+    /// The end of a fiber.
+    Join,
+    /// The end of all children of a scope.
+    Scope,
+    /// A descriptor to become readable.
+    Read,
+    /// A descriptor to become writable.
+    Write,
+    /// The answer of another shard.
+    Call,
+    /// Work on a thread of the blocking pool.
+    Blocking,
+    /// A lock.
+    Lock,
+    /// A condition variable or a notification.
+    Notify,
+    /// Permits of a semaphore.
+    Semaphore,
+    /// Something to receive from a channel.
+    Receive,
+    /// Room in a channel.
+    Send,
+    /// A future that is pending.
+    Future,
+    /// Anything else; the layer above knows.
+    Other,
+}
+
+impl Wait {
+    /// A wait of this kind for this object (a descriptor, an address, a number that the reader of a dump can use).
+    #[must_use]
+    pub const fn new(kind: WaitKind, object: u64) -> Self {
+        Self { kind, object }
+    }
+
+    /// The kind.
+    #[must_use]
+    pub const fn kind(self) -> WaitKind {
+        self.kind
+    }
+
+    /// The object, 0 where there is none.
+    #[must_use]
+    pub const fn object(self) -> u64 {
+        self.object
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let object = self.object;
+        match self.kind {
+            WaitKind::Park => f.write_str("a wakeup"),
+            WaitKind::Sleep => f.write_str("a moment (sleep)"),
+            WaitKind::Join => write!(f, "the end of fiber {object}"),
+            WaitKind::Scope => write!(f, "the children of its scope ({object} left)"),
+            WaitKind::Read => write!(f, "fd {object} to be readable"),
+            WaitKind::Write => write!(f, "fd {object} to be writable"),
+            WaitKind::Call => write!(f, "an answer of shard {object}"),
+            WaitKind::Blocking => f.write_str("a blocking call on a thread"),
+            WaitKind::Lock => write!(f, "a lock at {object:#x}"),
+            WaitKind::Notify => write!(f, "a notification at {object:#x}"),
+            WaitKind::Semaphore => write!(f, "a semaphore at {object:#x}"),
+            WaitKind::Receive => write!(f, "a message on channel {object:#x}"),
+            WaitKind::Send => write!(f, "room in channel {object:#x}"),
+            WaitKind::Future => f.write_str("a future"),
+            WaitKind::Other => write!(f, "something else ({object:#x})"),
+        }
+    }
+}
+
+/// Ends one wait of one fiber, from the same shard. It may be copied, kept and used at any time; only the first use while
+/// that wait lasts does something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    pub(crate) slot: u32,
+    pub(crate) generation: u64,
+    /// A ticket means nothing on another thread.
+    marker: std::marker::PhantomData<*const ()>,
+}
+
+impl Ticket {
+    pub(crate) fn new(slot: u32, generation: u64) -> Self {
+        Self { slot, generation, marker: std::marker::PhantomData }
+    }
+
+    /// Ends the wait. False when it was over already; what was to be handed over must then go to somebody else.
+    #[inline]
+    pub fn wake(self) -> bool {
+        // SAFETY: the reference is used in this call only.
+        unsafe { shard::local() }.is_some_and(|shard| shard.wake(self, Outcome::EVENT))
+    }
+}
+
+/// Ends one wait of one fiber, from any thread.
+///
+/// Whether the wait was still on cannot be told at once; a structure that hands something over must decide that by an
+/// atomic of its own.
+#[derive(Debug, Clone)]
+pub struct RemoteTicket {
+    fiber: Arc<FiberShared>,
+    generation: u64,
+}
+
+impl RemoteTicket {
+    /// Ends the wait, if it is still on.
+    pub fn wake(&self) {
+        let fiber = &self.fiber;
+        let here = shard::with(|shard| {
+            let here = shard.id() == fiber.shard.id;
+            if here {
+                shard.wake(Ticket::new(fiber.slot, self.generation), Outcome::EVENT);
+            }
+            here
+        });
+        if here != Some(true) {
+            FiberShared::post(fiber, Request::EndWait(self.generation));
+        }
+    }
+}
+
+/// The beginning of a wait of the current fiber. See the [module](self) for the four steps.
+#[derive(Debug)]
+pub struct Park {
+    generation: u64,
+    /// It belongs to the fiber that began it.
+    marker: std::marker::PhantomData<*const ()>,
+}
+
+impl Park {
+    /// Begins a wait; every earlier ticket of this fiber is stale from here on.
+    ///
+    /// # Errors
+    ///
+    /// When this is not a fiber; when a panic unwinds, because switching stacks then would show another fiber a panic that
+    /// is not its own; when the fiber was cancelled.
+    #[inline]
+    pub fn begin() -> io::Result<Self> {
+        // SAFETY: the references are used in this call only.
+        let Some((shard, record)) = (unsafe { shard::here() }) else {
+            return Err(cancel::not_in_fiber_error());
+        };
+        Self::check(record)?;
+        Ok(Self { generation: shard.begin_wait(record), marker: std::marker::PhantomData })
+    }
+
+    /// Whether this fiber may wait at all.
+    #[inline(always)]
+    pub(crate) fn check(record: &Record) -> io::Result<()> {
+        if std::thread::panicking() {
+            return Err(cancel::unwinding_error());
+        }
+        if record.is_cancelled() {
+            return Err(cancel::cancelled_error());
+        }
+        Ok(())
+    }
+
+    /// What ends this wait, for use on this shard.
+    #[inline]
+    #[must_use]
+    pub fn ticket(&self) -> Ticket {
+        // SAFETY: the references are used in this call only.
+        let slot = unsafe { shard::here() }.map_or(u32::MAX, |(_, record)| record.slot);
+        Ticket::new(slot, self.generation)
+    }
+
+    /// What ends this wait, for use on any thread.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a fiber, which [`begin`](Self::begin) has excluded.
+    #[must_use]
+    pub fn remote_ticket(&self) -> RemoteTicket {
+        let fiber = shard::with_current(ShardState::shared_of).expect("a Park exists only in a fiber");
+        RemoteTicket { fiber, generation: self.generation }
+    }
+
+    /// Gives control to the scheduler until the ticket is used, `deadline` or the fiber's own deadline passes, or the fiber
+    /// is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](io::ErrorKind::TimedOut) for a deadline; an error that [`is_cancelled`](crate::is_cancelled) knows for a
+    /// cancel. Not when the ticket was used as well: the event wins.
+    ///
+    /// # Panics
+    ///
+    /// When the fiber has begun another wait since this one began.
+    #[inline(always)]
+    #[track_caller]
+    pub fn wait(self, what: Wait, deadline: Option<Nanos>) -> io::Result<()> {
+        let at = Location::caller();
+        // SAFETY: the references are used in this call only.
+        let Some((shard, record)) = (unsafe { shard::here() }) else {
+            return Err(cancel::not_in_fiber_error());
+        };
+        assert_eq!(record.generation.get(), self.generation, "a wait was begun inside of another one");
+        let outcome = shard.wait(record, what, deadline.unwrap_or(Nanos::MAX), at);
+        outcome.into_result()
+    }
+}
+
+/// Runs `f` with the current fiber; an error that says so outside of one.
+#[inline(always)]
+pub(crate) fn with_current<R>(f: impl FnOnce(&ShardState, &Record) -> R) -> io::Result<R> {
+    shard::with_current(f).ok_or_else(cancel::not_in_fiber_error)
+}

@@ -1,0 +1,2 @@
+//! cede: stackful fibers that never change their thread.
+pub use cede_fiber::*;
