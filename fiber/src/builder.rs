@@ -11,8 +11,9 @@ use crate::cancel;
 use crate::deadline::Deadline;
 use crate::join::{Completer, JoinHandle, Packet, Quiet, life};
 use crate::local::Locals;
+use crate::record::Record;
 use crate::scope::ScopeData;
-use crate::shard::{self, Phase, ShardState, Spawn};
+use crate::shard::{self, Phase, ShardState};
 
 /// Makes a fiber on this shard. It runs when the current fiber next gives up control.
 ///
@@ -162,32 +163,39 @@ impl Builder {
     {
         if shard.phase.get() != Phase::Running {
             drop(f);
-            return Ok(JoinHandle::new(Packet::refused(), u32::MAX, 0, self.name));
+            return Ok(JoinHandle::new(Packet::refused(), u32::MAX, 0));
         }
-        let (inherited, locals) =
-            shard::with_current(|_, parent| (parent.deadline.get(), parent.locals.borrow().has_inheritable()))
-                .unwrap_or((Nanos::MAX, false));
-        let deadline = match self.deadline {
-            Inherited::Parents => inherited,
-            Inherited::None => Nanos::MAX,
-            Inherited::Own(deadline) => deadline.nanos(&*shard.clock),
-        };
-        let how = Spawn {
-            stack_bytes: self.stack_size.unwrap_or(shard.config().stack_size),
-            name: self.name.clone(),
-            at,
-            deadline,
-            locals: if locals { Locals::inherited() } else { Locals::default() },
-        };
-        let packet = Packet::new();
-        let completer = Completer::new(Rc::clone(&packet), scope.map(|scope| (Rc::clone(scope), scope.child_began())));
-        let number = completer.number();
+        let stack_bytes = self.stack_size.unwrap_or(shard.config().stack_size);
+        let packet = Packet::new(scope.map(|scope| (Rc::clone(scope), scope.child_began())));
+        let completer = Completer::new(Rc::clone(&packet));
         let f = Quiet::new(f);
         // SAFETY: `life` never unwinds; the caller vouches for what is borrowed.
-        let (slot, serial) = unsafe { shard.spawn(how, move || life(f, completer))? };
-        if let (Some(scope), Some(number)) = (scope, number) {
-            scope.child_is(number, slot, serial);
+        let record = unsafe { shard.spawn(stack_bytes, at, move || life(f, completer))? };
+        // SAFETY: the fiber was made just now and has not run, so its record is live; the reference is used in this call only.
+        let record = unsafe { record.as_ref() };
+        self.furnish(shard, record);
+        if let Some((scope, number)) = packet.scope() {
+            scope.child_is(*number, record.slot, record.serial);
         }
-        Ok(JoinHandle::new(packet, slot, serial, self.name))
+        Ok(JoinHandle::new(packet, record.slot, record.serial))
+    }
+
+    /// Gives a new fiber what differs from the ordinary.
+    #[inline]
+    fn furnish(self, shard: &ShardState, record: &Record) {
+        if let Some(name) = self.name {
+            // A new record has no name yet.
+            let _ = record.name.set(name);
+        }
+        match self.deadline {
+            Inherited::Parents => {}
+            Inherited::None => record.deadline.set(Nanos::MAX),
+            Inherited::Own(deadline) => record.deadline.set(deadline.nanos(&*shard.clock)),
+        }
+        // SAFETY: the reference is used in this expression only.
+        let inherits = unsafe { shard::here() }.is_some_and(|(_, parent)| parent.locals.borrow().has_inheritable());
+        if inherits {
+            *record.locals.borrow_mut() = Locals::inherited();
+        }
     }
 }

@@ -103,7 +103,7 @@ fn describe(shard: &ShardState, record: &Record) -> FiberInfo {
     let since = |then: u64| Duration::from_nanos(now.saturating_sub(then));
     FiberInfo {
         id: FiberId::new(shard.id(), record.serial),
-        name: record.name.as_deref().map(str::to_string),
+        name: record.name.get().map(|name| name.to_string()),
         state: match record.state.get() {
             State::Running => FiberState::Running,
             State::Ready => FiberState::Ready,

@@ -69,7 +69,8 @@ impl Fiber {
         if let Some(shard) = unsafe { shard::local() }
             && Arc::as_ptr(&shard.shared) == Arc::as_ptr(&fiber.shard)
         {
-            if let Some(record) = shard.find(fiber.slot, fiber.serial) {
+            // SAFETY: this is the thread of the fiber's shard, and the reference is used in this call only.
+            if let Some(record) = unsafe { fiber.record() } {
                 shard.wakeup(record);
             }
             return;

@@ -122,16 +122,23 @@ pub(crate) struct Packet<T> {
     result: Cell<Option<Result<T, JoinError>>>,
     finished: Cell<bool>,
     waiters: Tickets,
+    /// The scope that waits for the fiber, and the fiber's number there.
+    scope: Option<(Rc<ScopeData>, usize)>,
 }
 
 impl<T> Packet<T> {
-    pub(crate) fn new() -> Rc<Self> {
-        Rc::new(Self { result: Cell::new(None), finished: Cell::new(false), waiters: Tickets::default() })
+    pub(crate) fn new(scope: Option<(Rc<ScopeData>, usize)>) -> Rc<Self> {
+        let (result, finished) = (Cell::new(None), Cell::new(false));
+        Rc::new(Self { result, finished, waiters: Tickets::default(), scope })
+    }
+
+    pub(crate) fn scope(&self) -> Option<&(Rc<ScopeData>, usize)> {
+        self.scope.as_ref()
     }
 
     /// A packet of a fiber that will never be.
     pub(crate) fn refused() -> Rc<Self> {
-        let packet = Self::new();
+        let packet = Self::new(None);
         packet.finish(Err(JoinError::shut_down()));
         packet
     }
@@ -144,12 +151,14 @@ impl<T> Packet<T> {
         self.result.take()
     }
 
+    #[inline]
     fn finish(&self, result: Result<T, JoinError>) {
         self.result.set(Some(result));
         self.finished.set(true);
         self.waiters.wake_all();
     }
 
+    #[inline(always)]
     #[track_caller]
     fn wait(&self, serial: u64) -> io::Result<()> {
         while !self.finished.get() {
@@ -168,43 +177,44 @@ impl<T> Packet<T> {
 /// The fiber's half of a packet: gives it a result however the fiber ends.
 pub(crate) struct Completer<T> {
     packet: Rc<Packet<T>>,
-    /// The scope that waits for this fiber, and its number there.
-    scope: Option<(Rc<ScopeData>, usize)>,
 }
 
 impl<T> Completer<T> {
-    pub(crate) fn new(packet: Rc<Packet<T>>, scope: Option<(Rc<ScopeData>, usize)>) -> Self {
-        Self { packet, scope }
+    pub(crate) fn new(packet: Rc<Packet<T>>) -> Self {
+        Self { packet }
     }
 
-    /// The child's number in its scope.
-    pub(crate) fn number(&self) -> Option<usize> {
-        self.scope.as_ref().map(|(_, number)| *number)
-    }
-
+    #[inline]
     fn complete(&self, result: Result<T, JoinError>) {
-        if let Some((scope, _)) = &self.scope
+        if let Some((scope, _)) = &self.packet.scope
             && result.as_ref().is_err_and(JoinError::is_panic)
         {
             scope.child_panicked();
         }
         self.packet.finish(result);
     }
+
+    /// Tells the scope. The result may borrow from the scope's surroundings: if nobody holds the handle, it must go before
+    /// the scope learns that this child has ended; if somebody does, the borrow checker keeps the handle inside of them.
+    #[cold]
+    fn leave(&self, scope: &ScopeData, number: usize) {
+        if Rc::strong_count(&self.packet) == 1 {
+            let result = self.packet.take();
+            // A panic of this destructor has no other place to go.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(result)));
+        }
+        scope.child_ended(number);
+    }
 }
 
 impl<T> Drop for Completer<T> {
+    #[inline]
     fn drop(&mut self) {
         if !self.packet.is_finished() {
             self.packet.finish(Err(JoinError::shut_down()));
         }
-        if let Some((scope, number)) = self.scope.take() {
-            // The result may borrow from the scope's surroundings. If nobody holds the handle, it must go before the scope
-            // learns that this child has ended; if somebody does, the borrow checker keeps the handle inside of them.
-            if Rc::strong_count(&self.packet) == 1 {
-                let result = self.packet.take();
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(result)));
-            }
-            scope.child_ended(number);
+        if let Some((scope, number)) = &self.packet.scope {
+            self.leave(scope, *number);
         }
     }
 }
@@ -212,7 +222,9 @@ impl<T> Drop for Completer<T> {
 /// The whole life of a fiber: run the closure, drop its locals, leave the result. Never unwinds.
 pub(crate) fn life<F: FnOnce() -> T, T>(f: Quiet<F>, completer: Completer<T>) {
     let result = catch_unwind(AssertUnwindSafe(|| f.call()));
-    if catch_unwind(local::drop_locals).is_err() {
+    // SAFETY: the reference is used in this expression only.
+    let has_locals = unsafe { shard::here() }.is_some_and(|(_, record)| !record.locals.borrow().is_empty());
+    if has_locals && catch_unwind(local::drop_locals).is_err() {
         tracing::error!("a destructor of a fiber local panicked");
     }
     completer.complete(result.map_err(JoinError::panicked));
@@ -252,12 +264,11 @@ pub struct JoinHandle<T> {
     packet: Rc<Packet<T>>,
     slot: u32,
     serial: u64,
-    name: Option<Arc<str>>,
 }
 
 impl<T> JoinHandle<T> {
-    pub(crate) fn new(packet: Rc<Packet<T>>, slot: u32, serial: u64, name: Option<Arc<str>>) -> Self {
-        Self { packet, slot, serial, name }
+    pub(crate) fn new(packet: Rc<Packet<T>>, slot: u32, serial: u64) -> Self {
+        Self { packet, slot, serial }
     }
 
     /// Waits for the fiber's end and returns what it returned.
@@ -267,6 +278,7 @@ impl<T> JoinHandle<T> {
     /// The payload of the fiber's panic; that its runtime shut down before it had ended; or that the wait was cut short by
     /// the deadline or the cancel of the waiting fiber. In the last case the fiber goes on; use [`wait`](Self::wait) to
     /// keep the handle.
+    #[inline(always)]
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
         self.wait().map_err(JoinError::wait)?;
@@ -279,6 +291,7 @@ impl<T> JoinHandle<T> {
     /// # Errors
     ///
     /// When the wait was cut short by the deadline or the cancel of the waiting fiber, or this is not a fiber.
+    #[inline(always)]
     #[track_caller]
     pub fn wait(&self) -> io::Result<()> {
         self.packet.wait(self.serial)
@@ -299,7 +312,7 @@ impl<T> JoinHandle<T> {
         self.packet.is_finished()
     }
 
-    /// The fiber, for waking it.
+    /// The fiber, for waking it. One that has ended has no name any more.
     ///
     /// # Panics
     ///
@@ -309,9 +322,8 @@ impl<T> JoinHandle<T> {
         shard::with(|shard| match shard.find(self.slot, self.serial) {
             Some(record) => Fiber::new(shard.shared_of(record)),
             None => {
-                let gone = FiberShared::new(Arc::clone(&shard.shared), self.slot, self.serial, self.name.clone());
-                gone.finished.store(true, std::sync::atomic::Ordering::Relaxed);
-                Fiber::new(gone)
+                let shard = Arc::clone(&shard.shared);
+                Fiber::new(FiberShared::gone(shard, self.slot, self.serial))
             }
         })
         .unwrap_or_else(|| panic!("{}", cancel::not_in_fiber_error()))
@@ -320,10 +332,6 @@ impl<T> JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle")
-            .field("serial", &self.serial)
-            .field("name", &self.name)
-            .field("finished", &self.is_finished())
-            .finish()
+        f.debug_struct("JoinHandle").field("serial", &self.serial).field("finished", &self.is_finished()).finish()
     }
 }

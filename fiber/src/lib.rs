@@ -100,8 +100,7 @@ pub use large_stack::{LARGE_STACK_BYTES_DEFAULT, on_large_stack};
 pub use local::{AccessError, FiberLocal};
 pub use remote::{RemoteJoinHandle, Shard, shards};
 pub use runtime::{
-    FIBERS_MAX_DEFAULT, RunError, Runtime, RuntimeBuilder, SHARDS_MAX, SHUTDOWN_GRACE_DEFAULT,
-    STACKS_WARM_DEFAULT, run,
+    FIBERS_MAX_DEFAULT, RunError, Runtime, RuntimeBuilder, SHARDS_MAX, SHUTDOWN_GRACE_DEFAULT, STACKS_WARM_DEFAULT, run,
 };
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use shared::SHARD_TASKS_MAX;

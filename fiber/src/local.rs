@@ -43,6 +43,10 @@ impl Locals {
         )
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn has_inheritable(&self) -> bool {
         self.0.iter().any(|l| l.inherit.is_some())
     }

@@ -72,10 +72,6 @@ impl Mail {
     /// Takes what has gathered. To be called when the link has left the inbox, because it may be pushed again at once.
     pub(crate) fn take(&self) -> Gathered {
         let word = self.0.swap(0, Ordering::AcqRel);
-        Gathered {
-            permit: word & PERMIT != 0,
-            cancel: word & CANCEL != 0,
-            generation: word >> GENERATION_SHIFT,
-        }
+        Gathered { permit: word & PERMIT != 0, cancel: word & CANCEL != 0, generation: word >> GENERATION_SHIFT }
     }
 }

@@ -107,7 +107,8 @@ pub(crate) struct Record {
     pub(crate) parent: u64,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) spawned_since: Nanos,
-    pub(crate) name: Option<Arc<str>>,
+    /// Set before the fiber first runs, if at all.
+    pub(crate) name: OnceCell<Arc<str>>,
     /// Made when somebody first asks for a handle.
     pub(crate) shared: OnceCell<Arc<FiberShared>>,
     pub(crate) locals: RefCell<Locals>,

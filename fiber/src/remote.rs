@@ -320,9 +320,6 @@ impl<T> RemoteJoinHandle<T> {
 
 impl<T> fmt::Debug for RemoteJoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteJoinHandle")
-            .field("shard", &self.shard)
-            .field("finished", &self.is_finished())
-            .finish()
+        f.debug_struct("RemoteJoinHandle").field("shard", &self.shard).field("finished", &self.is_finished()).finish()
     }
 }

@@ -168,7 +168,8 @@ impl ShardState {
             Letter::Fiber(fiber) => {
                 // Emptied even when the fiber is gone, so that the link may be pushed again.
                 let mail = fiber.open_mail();
-                if let Some(record) = self.find(fiber.slot, fiber.serial) {
+                // SAFETY: this is the thread of the fiber's shard, and the reference is used in this call only.
+                if let Some(record) = unsafe { fiber.record() } {
                     self.deliver(record, mail);
                 }
             }
@@ -264,7 +265,12 @@ impl ShardState {
             }
             // It caught the unwinding a hundred times. Its frames stay where they are for ever; nobody resumes it again.
             // SAFETY: as above; the coroutine is taken out so that nothing drops it.
-            unsafe { std::mem::forget((*(*record).coroutine.get()).take()) };
+            unsafe {
+                std::mem::forget((*(*record).coroutine.get()).take());
+                if let Some(shared) = (*record).shared.get() {
+                    shared.finished.store(true, Ordering::Relaxed);
+                }
+            }
             self.fibers.borrow_mut().remove(slot as usize);
             return false;
         }

@@ -194,7 +194,7 @@ impl<'scope> Scope<'scope, '_> {
         if std::thread::panicking() {
             drop(f);
             let packet = crate::join::Packet::refused();
-            let handle = JoinHandle::new(packet, u32::MAX, 0, None);
+            let handle = JoinHandle::new(packet, u32::MAX, 0);
             return Ok(ScopedJoinHandle { handle, marker: PhantomData });
         }
         // SAFETY: `scope` does not return before this child has ended, however it itself ends: it catches panics, its wait

@@ -10,7 +10,7 @@ use std::io;
 use std::mem::{align_of, size_of};
 use std::num::NonZeroUsize;
 use std::panic::Location;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -23,7 +23,7 @@ use crate::local::Locals;
 use crate::record::{FiberYielder, Outcome, Record, Resume, State};
 use crate::runtime::{Config, RuntimeShared};
 use crate::shared::{FiberShared, ShardShared};
-use crate::stack::{STACK_BYTES_MIN, StackPool, StackView};
+use crate::stack::{STACK_BYTES_MIN, Stack, StackPool, StackView};
 use crate::wait::{Ticket, Wait, WaitKind};
 
 /// Records are placed at this alignment, a cache line.
@@ -96,7 +96,7 @@ pub(crate) fn with_overflowed(address: usize, f: impl FnOnce(&dyn fmt::Display))
             return None;
         };
         let size = Size(bytes);
-        let name = record.name.as_deref().unwrap_or("unnamed");
+        let name = record.name.get().map_or("unnamed", |name| &**name);
         let (id, serial, at) = (shard.id(), record.serial, record.spawned_at);
         f(&format_args!("fiber {id}.{serial} ({name}) overflowed {what}{size}, spawned at {at}"));
         Some(())
@@ -119,15 +119,6 @@ pub(crate) enum Phase {
     Draining,
     /// What is left is unwound; nobody runs any more.
     Unwinding,
-}
-
-/// How a fiber is to be made.
-pub(crate) struct Spawn {
-    pub(crate) stack_bytes: usize,
-    pub(crate) name: Option<Arc<str>>,
-    pub(crate) at: &'static Location<'static>,
-    pub(crate) deadline: Nanos,
-    pub(crate) locals: Locals,
 }
 
 /// A pointer to a live record. It is copied freely; the tables that hold it are emptied before the record goes.
@@ -214,25 +205,21 @@ impl ShardState {
     /// # Safety
     ///
     /// `body` must not unwind. What it borrows must outlive the fiber, which is at the latest when the shard has shut down.
-    pub(crate) unsafe fn spawn<F: FnOnce()>(&self, how: Spawn, body: F) -> io::Result<(u32, u64)> {
-        let max = self.config().fibers_max;
-        if self.fibers.borrow().len() >= max {
-            return Err(io::Error::new(
-                io::ErrorKind::QuotaExceeded,
-                format!("this shard has {max} fibers, its limit (Builder::fibers_max)"),
-            ));
+    #[inline]
+    pub(crate) unsafe fn spawn<F: FnOnce()>(
+        &self,
+        stack_bytes: usize,
+        at: &'static Location<'static>,
+        body: F,
+    ) -> io::Result<NonNull<Record>> {
+        if self.fibers.borrow().len() >= self.config().fibers_max {
+            return Err(self.too_many());
         }
-        let stack = self.stacks.borrow_mut().acquire(how.stack_bytes)?;
+        let stack = self.stacks.borrow_mut().acquire(stack_bytes)?;
         let base = (stack.top.get() - size_of::<Record>()) & !(RECORD_ALIGN - 1);
         let closure = size_of::<F>() + align_of::<F>();
         if base - stack.bottom() < closure + STACK_BYTES_MIN / 2 {
-            let error = format!(
-                "a closure of {closure} bytes does not fit on a stack of {} bytes: box what it captures, or give it more \
-                 with Builder::stack_size",
-                stack.usable
-            );
-            self.stacks.borrow_mut().release(stack);
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+            return Err(self.too_large(stack, closure));
         }
         let Some(base) = NonZeroUsize::new(base) else { unreachable!("a stack begins above address 0") };
         let record = base.get() as *mut Record;
@@ -248,7 +235,10 @@ impl ShardState {
         let coroutine = unsafe { Coroutine::with_stack_unchecked(view, run) };
         let serial = self.next_serial.replace(self.next_serial.get() + 1);
         let slot = self.fibers.borrow_mut().insert(record.cast_const()) as u32;
-        let parent = with_current(|_, parent| parent.serial).unwrap_or(0);
+        // The run of one fiber leads to the spawn of another: its deadline is inherited.
+        // SAFETY: the running fiber's record is live, and the reference is used in this statement only.
+        let (parent, deadline) =
+            unsafe { self.current.get().as_ref() }.map_or((0, Nanos::MAX), |p| (p.serial, p.deadline.get()));
         let now = self.coarse_now.get();
         // SAFETY: the record's bytes are in the stack acquired above, aligned, and used by nobody else.
         unsafe {
@@ -263,24 +253,43 @@ impl ShardState {
                 shields: Cell::new(0),
                 unwinds: Cell::new(0),
                 generation: Cell::new(0),
-                deadline: Cell::new(how.deadline),
+                deadline: Cell::new(deadline),
                 wait: Cell::new(Wait::new(WaitKind::Park, 0)),
-                wait_at: Cell::new(how.at),
+                wait_at: Cell::new(at),
                 wait_since: Cell::new(now),
                 slot,
                 serial,
                 parent,
-                spawned_at: how.at,
+                spawned_at: at,
                 spawned_since: now,
-                name: how.name,
+                name: OnceCell::new(),
                 shared: OnceCell::new(),
-                locals: RefCell::new(how.locals),
+                locals: RefCell::new(Locals::default()),
                 stack,
                 large_guard: Cell::new((0, 0)),
             });
         }
         self.push_ready(record);
-        Ok((slot, serial))
+        // SAFETY: `record` was made from a NonZero address.
+        Ok(unsafe { NonNull::new_unchecked(record) })
+    }
+
+    #[cold]
+    fn too_many(&self) -> io::Error {
+        let max = self.config().fibers_max;
+        let text = format!("this shard has {max} fibers, its limit (RuntimeBuilder::fibers_max)");
+        io::Error::new(io::ErrorKind::QuotaExceeded, text)
+    }
+
+    #[cold]
+    fn too_large(&self, stack: Stack, closure: usize) -> io::Error {
+        let text = format!(
+            "a closure of {closure} bytes does not fit on a stack of {} bytes: box what it captures, or give it more with \
+             Builder::stack_size",
+            stack.usable
+        );
+        self.stacks.borrow_mut().release(stack);
+        io::Error::new(io::ErrorKind::InvalidInput, text)
     }
 
     #[inline(always)]
@@ -358,8 +367,7 @@ impl ShardState {
 
     /// The handle's part of a fiber, made at the first call.
     pub(crate) fn shared_of(&self, record: &Record) -> Arc<FiberShared> {
-        let make = || FiberShared::new(Arc::clone(&self.shared), record.slot, record.serial, record.name.clone());
-        Arc::clone(record.shared.get_or_init(make))
+        Arc::clone(record.shared.get_or_init(|| FiberShared::new(Arc::clone(&self.shared), record)))
     }
 
     // ---- waiting and waking

@@ -11,6 +11,8 @@ use cede_reactor::Notifier;
 
 use crate::inbox::{Inbox, Link, Message};
 use crate::mail::{Mail, Request};
+use crate::record::Record;
+use crate::shard::RecordPtr;
 
 /// Work that other threads have sent to one shard and that it has not started yet: more is refused.
 pub const SHARD_TASKS_MAX: usize = 65_536;
@@ -75,6 +77,8 @@ pub(crate) struct FiberShared {
     pub(crate) slot: u32,
     pub(crate) serial: u64,
     pub(crate) name: Option<Arc<str>>,
+    /// Written and followed only on the fiber's shard, and there only while `finished` is false.
+    record: RecordPtr,
     pub(crate) finished: AtomicBool,
 }
 
@@ -85,9 +89,46 @@ unsafe impl Send for FiberShared {}
 unsafe impl Sync for FiberShared {}
 
 impl FiberShared {
-    pub(crate) fn new(shard: Arc<ShardShared>, slot: u32, serial: u64, name: Option<Arc<str>>) -> Arc<Self> {
-        let link = Link::new(KIND_FIBER);
-        Arc::new(Self { link, mail: Mail::new(), shard, slot, serial, name, finished: AtomicBool::new(false) })
+    /// The handle's part of a live fiber.
+    pub(crate) fn new(shard: Arc<ShardShared>, record: &Record) -> Arc<Self> {
+        Arc::new(Self {
+            link: Link::new(KIND_FIBER),
+            mail: Mail::new(),
+            shard,
+            slot: record.slot,
+            serial: record.serial,
+            name: record.name.get().cloned(),
+            record,
+            finished: AtomicBool::new(false),
+        })
+    }
+
+    /// The handle's part of a fiber that has ended.
+    pub(crate) fn gone(shard: Arc<ShardShared>, slot: u32, serial: u64) -> Arc<Self> {
+        Arc::new(Self {
+            link: Link::new(KIND_FIBER),
+            mail: Mail::new(),
+            shard,
+            slot,
+            serial,
+            name: None,
+            record: std::ptr::null(),
+            finished: AtomicBool::new(true),
+        })
+    }
+
+    /// The fiber's record while it lives.
+    ///
+    /// # Safety
+    ///
+    /// Only on the thread of the fiber's shard; the reference must not outlive the caller's own call.
+    #[inline]
+    pub(crate) unsafe fn record<'a>(&self) -> Option<&'a Record> {
+        if self.finished.load(Ordering::Relaxed) {
+            return None;
+        }
+        // SAFETY: a record lives until its shard sets `finished`, which happens on this thread.
+        unsafe { self.record.as_ref() }
     }
 
     /// Asks the fiber's shard for something, from any thread.
@@ -143,7 +184,7 @@ impl Letter {
 }
 
 impl TaskLetter {
-    pub(crate) fn open(self: Box<Self>) -> Task {
+    pub(crate) fn open(self) -> Task {
         self.task
     }
 }

@@ -34,9 +34,16 @@ impl Tickets {
     pub(crate) fn wake_all(&self) {
         if let Some(first) = self.first.take() {
             first.wake();
-            while let Some(next) = self.more.borrow_mut().pop_front() {
-                next.wake();
+            if !self.more.borrow().is_empty() {
+                self.wake_more();
             }
+        }
+    }
+
+    #[cold]
+    fn wake_more(&self) {
+        for ticket in self.more.take() {
+            ticket.wake();
         }
     }
 }

@@ -49,12 +49,7 @@ impl<W: Copy + PartialEq> Reactor<W> {
     ///
     /// When the system has no descriptor left for the poller.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            backend: Backend::new()?,
-            sources: Slab::new(),
-            next_generation: NonZeroU32::MIN,
-            waiting: 0,
-        })
+        Ok(Self { backend: Backend::new()?, sources: Slab::new(), next_generation: NonZeroU32::MIN, waiting: 0 })
     }
 
     /// Wakes this reactor out of [`poll`](Self::poll), from any thread.
@@ -206,8 +201,6 @@ impl<W: Copy + PartialEq> Reactor<W> {
     }
 
     fn get(&mut self, key: SourceKey) -> Option<&mut Source<W>> {
-        self.sources
-            .get_mut(key.index as usize)
-            .filter(|s| s.generation == key.generation.get())
+        self.sources.get_mut(key.index as usize).filter(|s| s.generation == key.generation.get())
     }
 }

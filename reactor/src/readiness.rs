@@ -86,8 +86,6 @@ impl fmt::Debug for Readiness {
             ("write closed", Readiness::WRITE_CLOSED),
             ("priority", Readiness::PRIORITY),
         ];
-        f.debug_set()
-            .entries(NAMES.iter().filter(|(_, bit)| self.intersects(*bit)).map(|(name, _)| name))
-            .finish()
+        f.debug_set().entries(NAMES.iter().filter(|(_, bit)| self.intersects(*bit)).map(|(name, _)| name)).finish()
     }
 }

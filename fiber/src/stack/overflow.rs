@@ -92,11 +92,8 @@ extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, _context
     // Not ours: the former handler gets it when the instruction faults again.
     // SAFETY: the statics were filled before this handler was installed and are not written again.
     unsafe {
-        let previous: *const libc::sigaction = if signal == libc::SIGBUS {
-            (&raw const PREVIOUS_BUS).cast()
-        } else {
-            (&raw const PREVIOUS_SEGV).cast()
-        };
+        let previous: *const libc::sigaction =
+            if signal == libc::SIGBUS { (&raw const PREVIOUS_BUS).cast() } else { (&raw const PREVIOUS_SEGV).cast() };
         libc::sigaction(signal, previous, ptr::null_mut());
     }
 }

@@ -61,9 +61,8 @@ pub(crate) struct Slab {
 impl Slab {
     /// Maps room for `count` stacks. Address space only: no memory is used until a stack is touched.
     pub(crate) fn map(usable: usize, count: usize, guard: StackGuard) -> io::Result<Self> {
-        let bytes = (usable + GUARD_BYTES)
-            .checked_mul(count)
-            .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        let bytes =
+            (usable + GUARD_BYTES).checked_mul(count).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
         // SAFETY: a new private anonymous mapping at an address of the kernel's choice touches nothing that exists.
         let start = unsafe {
             libc::mmap(

@@ -10,6 +10,7 @@ cfg_select! {
         pub use epoll::Notifier;
         // The fallback is compiled and tested here too, so that it does not rot.
         #[cfg(test)]
+        #[allow(unreachable_pub, reason = "public where it is the backend")]
         mod portable;
     }
     _ => {
