@@ -17,13 +17,14 @@ use crate::shard::{self, Phase, ShardState};
 
 /// Makes a fiber on this shard. It runs when the current fiber next gives up control.
 ///
-/// It inherits the deadline and the inheritable locals of the current fiber, and keeps running when the handle is dropped.
-/// While the runtime shuts down the closure is dropped unrun and `join` says so.
+/// It inherits the deadline and the inheritable locals of the current fiber, and keeps running when
+/// the handle is dropped. While the runtime shuts down the closure is dropped unrun and `join` says
+/// so.
 ///
 /// # Panics
 ///
-/// Outside of a fiber, and when there is no memory or no place for another fiber; [`Builder::spawn`] returns an error
-/// instead.
+/// Outside of a fiber, and when there is no memory or no place for another fiber;
+/// [`Builder::spawn`] returns an error instead.
 ///
 /// # Examples
 ///
@@ -90,8 +91,8 @@ impl Builder {
         self
     }
 
-    /// The usable bytes of its stack, rounded up to a power of two; a touched guard follows below them. Default: the
-    /// runtime's, [`STACK_BYTES_DEFAULT`](crate::STACK_BYTES_DEFAULT).
+    /// The usable bytes of its stack, rounded up to a power of two; a touched guard follows below
+    /// them. Default: the runtime's, [`STACK_BYTES_DEFAULT`](crate::STACK_BYTES_DEFAULT).
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
@@ -138,13 +139,18 @@ impl Builder {
     /// What `f` and its result borrow must outlive the fiber.
     #[inline]
     #[track_caller]
-    pub(crate) unsafe fn spawn_unchecked<F, T>(self, f: F, scope: Option<&Rc<ScopeData>>) -> io::Result<JoinHandle<T>>
+    pub(crate) unsafe fn spawn_unchecked<F, T>(
+        self,
+        f: F,
+        scope: Option<&Rc<ScopeData>>,
+    ) -> io::Result<JoinHandle<T>>
     where
         F: FnOnce() -> T,
     {
         let at = Location::caller();
         // SAFETY: handed on to the caller.
-        shard::with(|shard| unsafe { self.spawn_on(shard, f, scope, at) }).ok_or_else(cancel::not_in_fiber_error)?
+        shard::with(|shard| unsafe { self.spawn_on(shard, f, scope, at) })
+            .ok_or_else(cancel::not_in_fiber_error)?
     }
 
     /// # Safety
@@ -171,7 +177,8 @@ impl Builder {
         let f = Quiet::new(f);
         // SAFETY: `life` never unwinds; the caller vouches for what is borrowed.
         let record = unsafe { shard.spawn(stack_bytes, at, move || life(f, completer))? };
-        // SAFETY: the fiber was made just now and has not run, so its record is live; the reference is used in this call only.
+        // SAFETY: the fiber was made just now and has not run, so its record is live; the reference
+        // is used in this call only.
         let record = unsafe { record.as_ref() };
         self.furnish(shard, record);
         if let Some((scope, number)) = packet.scope() {
@@ -193,7 +200,8 @@ impl Builder {
             Inherited::Own(deadline) => record.deadline.set(deadline.nanos(&*shard.clock)),
         }
         // SAFETY: the reference is used in this expression only.
-        let inherits = unsafe { shard::here() }.is_some_and(|(_, parent)| parent.locals.borrow().has_inheritable());
+        let inherits = unsafe { shard::here() }
+            .is_some_and(|(_, parent)| parent.locals.borrow().has_inheritable());
         if inherits {
             *record.locals.borrow_mut() = Locals::inherited();
         }

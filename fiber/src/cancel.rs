@@ -1,7 +1,8 @@
 //! Why a wait ended without its event, and how that is said.
 //!
-//! A cancel is an error, never a panic: straight-line code leaves through its `?`. It stays: once a fiber is cancelled,
-//! every further wait of it fails at once, until it has ended or stands in a [`shield`].
+//! A cancel is an error, never a panic: straight-line code leaves through its `?`. It stays: once a
+//! fiber is cancelled, every further wait of it fails at once, until it has ended or stands in a
+//! [`shield`].
 
 use std::error::Error;
 use std::fmt;
@@ -50,7 +51,8 @@ pub fn is_cancelled(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// Runs `f` without letting a cancel or an outer deadline end its waits: for a clean-up that must not be cut short.
+/// Runs `f` without letting a cancel or an outer deadline end its waits: for a clean-up that must
+/// not be cut short.
 ///
 /// Both count again when `f` returns. A deadline that is set inside counts inside.
 ///

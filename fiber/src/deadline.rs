@@ -1,7 +1,7 @@
 //! A moment after which the waits of a fiber fail.
 //!
-//! Deadlines nest and the nearest one wins. A fiber hands the one in force to the fibers that it spawns, and clients can
-//! read it to put it on a wire.
+//! Deadlines nest and the nearest one wins. A fiber hands the one in force to the fibers that it
+//! spawns, and clients can read it to put it on a wire.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use cede_reactor::{Clock, Nanos};
 use crate::record::Record;
 use crate::shard::{self, ShardState};
 
-/// A moment, given as an [`Instant`] or as a [`Duration`] from now; one too far ahead to be represented means none.
+/// A moment, given as an [`Instant`] or as a [`Duration`] from now; one too far ahead to be
+/// represented means none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline(When);
 
@@ -45,9 +46,11 @@ impl Deadline {
     }
 }
 
-/// Runs `f` with a deadline: a wait inside that is not over by then ends with [`TimedOut`](std::io::ErrorKind::TimedOut).
+/// Runs `f` with a deadline: a wait inside that is not over by then ends with
+/// [`TimedOut`](std::io::ErrorKind::TimedOut).
 ///
-/// Code that does not wait is not interrupted. Outside of a fiber, where nothing waits, `f` just runs.
+/// Code that does not wait is not interrupted. Outside of a fiber, where nothing waits, `f` just
+/// runs.
 ///
 /// # Examples
 ///

@@ -1,9 +1,10 @@
 //! Noticing that nothing is ready and nothing can ever wake anything.
 //!
-//! A shard without timers, I/O and outside work is *hopeless*: only another thread could wake it. The runtime is dead when
-//! all of its shards are hopeless at one moment with empty inboxes, and no thread outside of it could hold a handle. The
-//! last point cannot be seen in general; it is certain when nobody holds handles, or when the process has no thread that
-//! is not the runtime's own. Otherwise the runtime goes on sleeping.
+//! A shard without timers, I/O and outside work is *hopeless*: only another thread could wake it.
+//! The runtime is dead when all of its shards are hopeless at one moment with empty inboxes, and no
+//! thread outside of it could hold a handle. The last point cannot be seen in general; it is
+//! certain when nobody holds handles, or when the process has no thread that is not the runtime's
+//! own. Otherwise the runtime goes on sleeping.
 //!
 //! The check runs only after a sleep that brought nothing, so it costs a busy shard nothing.
 
@@ -109,7 +110,9 @@ fn has_handles(shard: &ShardState) -> bool {
     }
     let fibers = shard.fibers.borrow();
     // SAFETY: what is in the table is live.
-    fibers.iter().any(|(_, record)| unsafe { (**record).shared.get().is_some_and(FiberShared::is_held) })
+    fibers
+        .iter()
+        .any(|(_, record)| unsafe { (**record).shared.get().is_some_and(FiberShared::is_held) })
 }
 
 fn is_dead(runtime: &RuntimeShared) -> bool {
@@ -119,8 +122,9 @@ fn is_dead(runtime: &RuntimeShared) -> bool {
     if before.iter().any(|state| state % 2 == 0) || shards.iter().any(|s| s.inbox.has_messages()) {
         return false;
     }
-    // Unchanged counters: every shard was hopeless all the time between the two looks, so at one moment all were, and what
-    // could have been under way from one to another would have been seen in an inbox.
+    // Unchanged counters: every shard was hopeless all the time between the two looks, so at one
+    // moment all were, and what could have been under way from one to another would have been seen
+    // in an inbox.
     if before != states() {
         return false;
     }
@@ -128,7 +132,8 @@ fn is_dead(runtime: &RuntimeShared) -> bool {
     !handles || !runtime.config.external_wakes || !has_foreign_threads()
 }
 
-/// Whether the process has threads that are not cede's own. Where that cannot be told the answer is yes.
+/// Whether the process has threads that are not cede's own. Where that cannot be told the answer is
+/// yes.
 fn has_foreign_threads() -> bool {
     match std::fs::read_dir("/proc/self/task") {
         Ok(tasks) => tasks.count() > OWN_THREADS.load(Ordering::Relaxed),

@@ -21,7 +21,8 @@ pub struct FiberInfo {
     pub name: Option<String>,
     /// What it does.
     pub state: FiberState,
-    /// The fiber that spawned it; `None` for the first one and for work that came from another thread.
+    /// The fiber that spawned it; `None` for the first one and for work that came from another
+    /// thread.
     pub parent: Option<FiberId>,
     /// Where `spawn` was called.
     pub spawned_at: &'static Location<'static>,
@@ -92,8 +93,12 @@ pub fn fibers() -> Vec<FiberInfo> {
 
 pub(crate) fn all(shard: &ShardState) -> Vec<FiberInfo> {
     // SAFETY: what is in the table is live.
-    let mut all: Vec<_> =
-        shard.fibers.borrow().iter().map(|(_, record)| describe(shard, unsafe { &**record })).collect();
+    let mut all: Vec<_> = shard
+        .fibers
+        .borrow()
+        .iter()
+        .map(|(_, record)| describe(shard, unsafe { &**record }))
+        .collect();
     all.sort_by_key(|info| info.id);
     all
 }

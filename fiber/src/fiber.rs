@@ -47,7 +47,8 @@ impl fmt::Display for FiberId {
     }
 }
 
-/// A handle to a fiber: wakes it or cancels it from any thread. It may outlive the fiber and then does nothing.
+/// A handle to a fiber: wakes it or cancels it from any thread. It may outlive the fiber and then
+/// does nothing.
 #[derive(Clone)]
 pub struct Fiber {
     shared: Arc<FiberShared>,
@@ -60,8 +61,9 @@ impl Fiber {
 
     /// Lets the fiber leave [`park`].
     ///
-    /// When it is not in `park`, the wakeup is remembered and its next `park` returns at once; several count as one. Waits
-    /// for something else are not disturbed. On a fiber that has ended it does nothing.
+    /// When it is not in `park`, the wakeup is remembered and its next `park` returns at once;
+    /// several count as one. Waits for something else are not disturbed. On a fiber that has ended
+    /// it does nothing.
     #[inline]
     pub fn wakeup(&self) {
         let fiber = &self.shared;
@@ -69,7 +71,8 @@ impl Fiber {
         if let Some(shard) = unsafe { shard::local() }
             && Arc::as_ptr(&shard.shared) == Arc::as_ptr(&fiber.shard)
         {
-            // SAFETY: this is the thread of the fiber's shard, and the reference is used in this call only.
+            // SAFETY: this is the thread of the fiber's shard, and the reference is used in this
+            // call only.
             if let Some(record) = unsafe { fiber.record() } {
                 shard.wakeup(record);
             }
@@ -78,7 +81,8 @@ impl Fiber {
         FiberShared::post(fiber, Request::Wakeup);
     }
 
-    /// Asks the fiber to end: its waits fail from now on with an error that [`is_cancelled`](crate::is_cancelled) knows.
+    /// Asks the fiber to end: its waits fail from now on with an error that
+    /// [`is_cancelled`](crate::is_cancelled) knows.
     pub fn cancel(&self) {
         let fiber = &self.shared;
         let local = shard::with(|shard| {
@@ -114,7 +118,8 @@ impl Fiber {
 
 impl PartialEq for Fiber {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared.shard, &other.shared.shard) && self.shared.serial == other.shared.serial
+        Arc::ptr_eq(&self.shared.shard, &other.shared.shard)
+            && self.shared.serial == other.shared.serial
     }
 }
 
@@ -122,7 +127,10 @@ impl Eq for Fiber {}
 
 impl fmt::Debug for Fiber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fiber").field("id", &format_args!("{}", self.id())).field("name", &self.name()).finish()
+        f.debug_struct("Fiber")
+            .field("id", &format_args!("{}", self.id()))
+            .field("name", &self.name())
+            .finish()
     }
 }
 
@@ -159,11 +167,13 @@ pub fn yield_now() {
     }
 }
 
-/// Waits for a [`wakeup`](Fiber::wakeup) of this fiber. One that came before is used up and `park` returns at once.
+/// Waits for a [`wakeup`](Fiber::wakeup) of this fiber. One that came before is used up and `park`
+/// returns at once.
 ///
 /// # Errors
 ///
-/// When the fiber is cancelled or its deadline passes, and outside of a fiber. A wakeup that came as well wins.
+/// When the fiber is cancelled or its deadline passes, and outside of a fiber. A wakeup that came
+/// as well wins.
 ///
 /// # Examples
 ///

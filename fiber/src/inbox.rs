@@ -1,4 +1,5 @@
-//! The one way into a shard from other threads: a lock-free list with many producers and one consumer.
+//! The one way into a shard from other threads: a lock-free list with many producers and one
+//! consumer.
 //!
 //! ```text
 //!   head ---> newest ---> ... ---> oldest ---> null      messages wait
@@ -7,8 +8,9 @@
 //!   head ---> CLOSED                                     the shard is gone: a push is refused
 //! ```
 //!
-//! "Asleep" is a value of the same word that producers exchange, so exactly one of them sees it and notifies: there is no
-//! window between looking into the inbox and going to sleep in which a message could be overlooked.
+//! "Asleep" is a value of the same word that producers exchange, so exactly one of them sees it and
+//! notifies: there is no window between looking into the inbox and going to sleep in which a
+//! message could be overlooked.
 
 use std::cell::UnsafeCell;
 use std::ptr;
@@ -19,7 +21,8 @@ use crate::primitive::{AtomicPtr, Ordering};
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Link {
-    /// Written by the producer before the push and by the consumer after it took the list; never by both at once.
+    /// Written by the producer before the push and by the consumer after it took the list; never by
+    /// both at once.
     next: UnsafeCell<*mut Link>,
     kind: u8,
 }
@@ -38,8 +41,9 @@ impl Link {
 ///
 /// # Safety
 ///
-/// `into_link` must give up ownership of the value and return a pointer, valid for reads and writes, to a `Link` that
-/// stays in place until `from_link` takes ownership back. Two links that are in an inbox at once must be different.
+/// `into_link` must give up ownership of the value and return a pointer, valid for reads and
+/// writes, to a `Link` that stays in place until `from_link` takes ownership back. Two links that
+/// are in an inbox at once must be different.
 pub(crate) unsafe trait Message {
     fn into_link(self) -> *mut Link;
 
@@ -62,8 +66,8 @@ pub(crate) struct Inbox<M: Message> {
     marker: std::marker::PhantomData<fn(M) -> M>,
 }
 
-// SAFETY: the list hands each message from one producer to the consumer through atomic exchanges (release on push, acquire
-// on take), and messages are Send.
+// SAFETY: the list hands each message from one producer to the consumer through atomic exchanges
+// (release on push, acquire on take), and messages are Send.
 unsafe impl<M: Message + Send> Send for Inbox<M> {}
 // SAFETY: as above; all methods take `&self` and are safe from any thread.
 unsafe impl<M: Message + Send> Sync for Inbox<M> {}
@@ -110,16 +114,20 @@ impl<M: Message> Inbox<M> {
 
     /// Announces that the consumer will sleep. False: a message came first.
     pub(crate) fn fall_asleep(&self) -> bool {
-        self.head.compare_exchange(ptr::null_mut(), ASLEEP, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.head
+            .compare_exchange(ptr::null_mut(), ASLEEP, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
-    /// Takes everything, oldest first; the consumer counts as awake afterwards. Only the consumer may call this.
+    /// Takes everything, oldest first; the consumer counts as awake afterwards. Only the consumer
+    /// may call this.
     pub(crate) fn take(&self) -> Taken<M> {
         let head = self.head.swap(ptr::null_mut(), Ordering::AcqRel);
         Taken::new(head)
     }
 
-    /// Refuses messages from now on and returns those that came before. Only the consumer may call this.
+    /// Refuses messages from now on and returns those that came before. Only the consumer may call
+    /// this.
     pub(crate) fn close(&self) -> Taken<M> {
         Taken::new(self.head.swap(CLOSED, Ordering::AcqRel))
     }
@@ -145,7 +153,8 @@ impl<M: Message> Taken<M> {
         // Producers push in front; turn the list around.
         let mut oldest = ptr::null_mut();
         while !head.is_null() {
-            // SAFETY: the list was taken out whole, so its links belong to this thread until they become messages again.
+            // SAFETY: the list was taken out whole, so its links belong to this thread until they
+            // become messages again.
             let next = unsafe { (*head).next.get() };
             // SAFETY: as above.
             unsafe {
@@ -167,7 +176,8 @@ impl<M: Message> Iterator for Taken<M> {
         if link.is_null() {
             return None;
         }
-        // The link is read before it becomes a message again: from then on its sender may push it anew.
+        // The link is read before it becomes a message again: from then on its sender may push it
+        // anew.
         // SAFETY: see `new`.
         self.next = unsafe { *(*link).next.get() };
         // SAFETY: the link came from `into_link` when it was pushed, and leaves the list here.

@@ -1,8 +1,8 @@
 //! The end of a fiber and what it leaves behind.
 //!
-//! The result lies in a packet shared by the fiber and its handle. The fiber's half is a guard: however the fiber ends,
-//! by returning, by a panic, unwound by a shutdown or without having run at all, the packet gets a result and whoever
-//! waits for it is woken.
+//! The result lies in a packet shared by the fiber and its handle. The fiber's half is a guard:
+//! however the fiber ends, by returning, by a panic, unwound by a shutdown or without having run at
+//! all, the packet gets a result and whoever waits for it is woken.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -35,7 +35,11 @@ enum Why {
 
 impl JoinError {
     pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
-        if payload.is::<Unwound>() { Self::shut_down() } else { Self(Why::Panicked(Mutex::new(payload))) }
+        if payload.is::<Unwound>() {
+            Self::shut_down()
+        } else {
+            Self(Why::Panicked(Mutex::new(payload)))
+        }
     }
 
     pub(crate) fn shut_down() -> Self {
@@ -65,7 +69,9 @@ impl JoinError {
     /// The error itself, when it is not a panic.
     pub fn into_panic(self) -> Result<Box<dyn Any + Send>, Self> {
         match self.0 {
-            Why::Panicked(payload) => Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            Why::Panicked(payload) => {
+                Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner))
+            }
             other => Err(Self(other)),
         }
     }
@@ -194,8 +200,9 @@ impl<T> Completer<T> {
         self.packet.finish(result);
     }
 
-    /// Tells the scope. The result may borrow from the scope's surroundings: if nobody holds the handle, it must go before
-    /// the scope learns that this child has ended; if somebody does, the borrow checker keeps the handle inside of them.
+    /// Tells the scope. The result may borrow from the scope's surroundings: if nobody holds the
+    /// handle, it must go before the scope learns that this child has ended; if somebody does, the
+    /// borrow checker keeps the handle inside of them.
     #[cold]
     fn leave(&self, scope: &ScopeData, number: usize) {
         if Rc::strong_count(&self.packet) == 1 {
@@ -223,7 +230,8 @@ impl<T> Drop for Completer<T> {
 pub(crate) fn life<F: FnOnce() -> T, T>(f: Quiet<F>, completer: Completer<T>) {
     let result = catch_unwind(AssertUnwindSafe(|| f.call()));
     // SAFETY: the reference is used in this expression only.
-    let has_locals = unsafe { shard::here() }.is_some_and(|(_, record)| !record.locals.borrow().is_empty());
+    let has_locals =
+        unsafe { shard::here() }.is_some_and(|(_, record)| !record.locals.borrow().is_empty());
     if has_locals && catch_unwind(local::drop_locals).is_err() {
         tracing::error!("a destructor of a fiber local panicked");
     }
@@ -259,7 +267,8 @@ impl<F> Drop for Quiet<F> {
     }
 }
 
-/// Owns the end of a fiber: waits for it and takes its result. Dropping it lets the fiber go on by itself.
+/// Owns the end of a fiber: waits for it and takes its result. Dropping it lets the fiber go on by
+/// itself.
 pub struct JoinHandle<T> {
     packet: Rc<Packet<T>>,
     slot: u32,
@@ -275,9 +284,9 @@ impl<T> JoinHandle<T> {
     ///
     /// # Errors
     ///
-    /// The payload of the fiber's panic; that its runtime shut down before it had ended; or that the wait was cut short by
-    /// the deadline or the cancel of the waiting fiber. In the last case the fiber goes on; use [`wait`](Self::wait) to
-    /// keep the handle.
+    /// The payload of the fiber's panic; that its runtime shut down before it had ended; or that
+    /// the wait was cut short by the deadline or the cancel of the waiting fiber. In the last case
+    /// the fiber goes on; use [`wait`](Self::wait) to keep the handle.
     #[inline(always)]
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
@@ -290,14 +299,16 @@ impl<T> JoinHandle<T> {
     ///
     /// # Errors
     ///
-    /// When the wait was cut short by the deadline or the cancel of the waiting fiber, or this is not a fiber.
+    /// When the wait was cut short by the deadline or the cancel of the waiting fiber, or this is
+    /// not a fiber.
     #[inline(always)]
     #[track_caller]
     pub fn wait(&self) -> io::Result<()> {
         self.packet.wait(self.serial)
     }
 
-    /// Asks the fiber to end: its waits fail from now on with an error that [`is_cancelled`](crate::is_cancelled) knows.
+    /// Asks the fiber to end: its waits fail from now on with an error that
+    /// [`is_cancelled`](crate::is_cancelled) knows.
     pub fn cancel(&self) {
         shard::with(|shard| {
             if let Some(record) = shard.find(self.slot, self.serial) {
@@ -332,6 +343,9 @@ impl<T> JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle").field("serial", &self.serial).field("finished", &self.is_finished()).finish()
+        f.debug_struct("JoinHandle")
+            .field("serial", &self.serial)
+            .field("finished", &self.is_finished())
+            .finish()
     }
 }

@@ -1,7 +1,8 @@
 //! A large stack for the moment: deep recursion, or a C library that wants megabytes.
 //!
-//! The closure runs as a coroutine inside of the fiber. When it parks, it gives up control to the fiber's own stack, which
-//! passes it on to the scheduler; so everything that works in a fiber works here, at the price of a second switch.
+//! The closure runs as a coroutine inside of the fiber. When it parks, it gives up control to the
+//! fiber's own stack, which passes it on to the scheduler; so everything that works in a fiber
+//! works here, at the price of a second switch.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -14,10 +15,11 @@ use crate::stack::{Stack, StackGuard, StackPool, StackView};
 /// Usable bytes of the stack of [`on_large_stack`] unless the runtime is told otherwise.
 pub const LARGE_STACK_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
 
-/// Runs `f` on a large stack ([`LARGE_STACK_BYTES_DEFAULT`], or the runtime's `large_stack_size`) and returns its result.
+/// Runs `f` on a large stack ([`LARGE_STACK_BYTES_DEFAULT`], or the runtime's `large_stack_size`)
+/// and returns its result.
 ///
-/// The fiber stays the same: it may park inside, and its locals, deadline and cancel are the same. Works outside of a
-/// fiber too.
+/// The fiber stays the same: it may park inside, and its locals, deadline and cancel are the same.
+/// Works outside of a fiber too.
 ///
 /// # Panics
 ///
@@ -58,15 +60,18 @@ fn in_fiber<R>(shard: &ShardState, record: &Record, f: impl FnOnce() -> R) -> R 
     let outer = record.yielder.get();
     let outer_guard = record.large_guard.replace((guard.start, guard.end));
     let mut result = None;
-    // SAFETY: `top` is page-aligned and the whole stack, at least STACK_BYTES_MIN, is below it and ours until the release.
+    // SAFETY: `top` is page-aligned and the whole stack, at least STACK_BYTES_MIN, is below it and
+    // ours until the release.
     let view = unsafe { StackView::new(&stack, stack.top) };
     let body = |inner: &FiberYielder, _first: Resume| {
         record.yielder.set(inner);
         result = Some(catch_unwind(AssertUnwindSafe(f)));
     };
-    // SAFETY: the coroutine is driven to its end below, in this frame, which outlives it and all that `body` borrows. If this
-    // frame were left by a forced unwinding of the outer stack, dropping it would unwind the inner one first.
-    let mut coroutine = unsafe { Coroutine::<Resume, (), (), StackView>::with_stack_unchecked(view, body) };
+    // SAFETY: the coroutine is driven to its end below, in this frame, which outlives it and all
+    // that `body` borrows. If this frame were left by a forced unwinding of the outer stack,
+    // dropping it would unwind the inner one first.
+    let mut coroutine =
+        unsafe { Coroutine::<Resume, (), (), StackView>::with_stack_unchecked(view, body) };
     let mut how = Resume::Run;
     while let CoroutineResult::Yield(()) = coroutine.resume(how) {
         // SAFETY: the fiber's own yielder lives at the base of its stack, below this frame.
@@ -83,7 +88,8 @@ fn in_thread<R>(f: impl FnOnce() -> R) -> R {
     let pool = StackPool::new(StackGuard::Auto, 0);
     let mut pool = pool.unwrap_or_else(|error| panic!("no large stack: {error}"));
     let stack = acquire(&mut pool, LARGE_STACK_BYTES_DEFAULT);
-    // SAFETY: as in `in_fiber`; the pool, and with it the stack, lives until the end of this function.
+    // SAFETY: as in `in_fiber`; the pool, and with it the stack, lives until the end of this
+    // function.
     let view = unsafe { StackView::new(&stack, stack.top) };
     corosensei::on_stack(view, f)
 }

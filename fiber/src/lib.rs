@@ -1,8 +1,9 @@
 //! Stackful fibers that never change their thread.
 //!
-//! A *shard* is one thread with its own scheduler, stacks, reactor and timers. A fiber is spawned on a shard and stays
-//! there, so `Rc`, `RefCell` and `thread_local!` values may live across any wait. A blocking-looking call registers an
-//! event, parks the fiber and goes on when the event has come.
+//! A *shard* is one thread with its own scheduler, stacks, reactor and timers. A fiber is spawned
+//! on a shard and stays there, so `Rc`, `RefCell` and `thread_local!` values may live across any
+//! wait. A blocking-looking call registers an event, parks the fiber and goes on when the event has
+//! come.
 //!
 //! | what | where |
 //! |---|---|
@@ -100,7 +101,8 @@ pub use large_stack::{LARGE_STACK_BYTES_DEFAULT, on_large_stack};
 pub use local::{AccessError, FiberLocal};
 pub use remote::{RemoteJoinHandle, Shard, shards};
 pub use runtime::{
-    FIBERS_MAX_DEFAULT, RunError, Runtime, RuntimeBuilder, SHARDS_MAX, SHUTDOWN_GRACE_DEFAULT, STACKS_WARM_DEFAULT, run,
+    FIBERS_MAX_DEFAULT, RunError, Runtime, RuntimeBuilder, SHARDS_MAX, SHUTDOWN_GRACE_DEFAULT,
+    STACKS_WARM_DEFAULT, run,
 };
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use shared::SHARD_TASKS_MAX;

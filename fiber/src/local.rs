@@ -1,7 +1,8 @@
 //! Values that belong to a fiber, as `thread_local!` values belong to a thread.
 //!
-//! A `thread_local!` is shared by all fibers of a shard; a `fiber_local!` is not. An inheritable one is cloned into every
-//! fiber that its fiber spawns on the same shard, which is how the context of a request reaches its helpers.
+//! A `thread_local!` is shared by all fibers of a shard; a `fiber_local!` is not. An inheritable
+//! one is cloned into every fiber that its fiber spawns on the same shard, which is how the context
+//! of a request reaches its helpers.
 
 use std::any::Any;
 use std::fmt;
@@ -31,14 +32,19 @@ impl Locals {
         // The values are cloned after the borrow has ended, because `clone` is user code.
         let inheritable: Vec<(usize, Rc<dyn Any>, Inherit)> = shard::with_current(|_, record| {
             let locals = record.locals.borrow();
-            let inheritable = locals.0.iter().filter_map(|l| Some((l.key, Rc::clone(&l.value), l.inherit?)));
+            let inheritable =
+                locals.0.iter().filter_map(|l| Some((l.key, Rc::clone(&l.value), l.inherit?)));
             inheritable.collect()
         })
         .unwrap_or_default();
         Self(
             inheritable
                 .into_iter()
-                .map(|(key, value, inherit)| Local { key, value: inherit(&*value), inherit: Some(inherit) })
+                .map(|(key, value, inherit)| Local {
+                    key,
+                    value: inherit(&*value),
+                    inherit: Some(inherit),
+                })
                 .collect(),
         )
     }
@@ -120,7 +126,8 @@ impl<T: 'static> FiberLocal<T> {
     /// Outside of a fiber.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
         let key = std::ptr::from_ref(self) as usize;
-        let found = shard::with_current(|_, record| record.locals.borrow().find(key)).ok_or(AccessError)?;
+        let found =
+            shard::with_current(|_, record| record.locals.borrow().find(key)).ok_or(AccessError)?;
         let value = match found {
             Some(value) => value,
             None => {
@@ -137,7 +144,8 @@ impl<T: 'static> FiberLocal<T> {
         value.downcast_ref::<T>().map(f).ok_or(AccessError)
     }
 
-    /// Replaces the value of the current fiber and returns the former one, if it was set and nobody uses it now.
+    /// Replaces the value of the current fiber and returns the former one, if it was set and nobody
+    /// uses it now.
     ///
     /// # Panics
     ///
@@ -173,7 +181,8 @@ impl<T: 'static> fmt::Debug for FiberLocal<T> {
     }
 }
 
-/// Declares values that belong to a fiber. With `inherit`, a fiber's children begin with a clone of its value.
+/// Declares values that belong to a fiber. With `inherit`, a fiber's children begin with a clone of
+/// its value.
 ///
 /// # Examples
 ///

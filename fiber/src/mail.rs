@@ -7,9 +7,9 @@
 //!   +-----------------------------------+--------+--------+--------+
 //! ```
 //!
-//! The word only gathers; the fiber's own shard empties it and decides. `queued` says that the fiber's link is in the
-//! inbox, so a thousand wakeups that come before the shard looks take one place in it: the inbox is bounded by the
-//! number of fibers.
+//! The word only gathers; the fiber's own shard empties it and decides. `queued` says that the
+//! fiber's link is in the inbox, so a thousand wakeups that come before the shard looks take one
+//! place in it: the inbox is bounded by the number of fibers.
 
 use crate::primitive::{AtomicU64, Ordering};
 
@@ -49,7 +49,8 @@ impl Mail {
 
     /// Adds a request. True: the caller must put the fiber's link into the inbox.
     ///
-    /// A generation replaces an older one, which is stale by then: a fiber is in one wait at a time.
+    /// A generation replaces an older one, which is stale by then: a fiber is in one wait at a
+    /// time.
     pub(crate) fn add(&self, request: Request) -> bool {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
@@ -69,9 +70,14 @@ impl Mail {
         }
     }
 
-    /// Takes what has gathered. To be called when the link has left the inbox, because it may be pushed again at once.
+    /// Takes what has gathered. To be called when the link has left the inbox, because it may be
+    /// pushed again at once.
     pub(crate) fn take(&self) -> Gathered {
         let word = self.0.swap(0, Ordering::AcqRel);
-        Gathered { permit: word & PERMIT != 0, cancel: word & CANCEL != 0, generation: word >> GENERATION_SHIFT }
+        Gathered {
+            permit: word & PERMIT != 0,
+            cancel: word & CANCEL != 0,
+            generation: word >> GENERATION_SHIFT,
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The atomics of everything that crosses threads; `--cfg loom` swaps in those of the model checker.
+//! The atomics of everything that crosses threads; `--cfg loom` swaps in those of the model
+//! checker.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering};

@@ -1,8 +1,8 @@
 //! What the scheduler knows of one fiber.
 //!
-//! The record lies in the top bytes of the fiber's own stack, so a resume touches one page for both, and a parked fiber
-//! costs that page and nothing else. It lives from the spawn to the end of the fiber; tables hold pointers to it exactly
-//! that long.
+//! The record lies in the top bytes of the fiber's own stack, so a resume touches one page for
+//! both, and a parked fiber costs that page and nothing else. It lives from the spawn to the end of
+//! the fiber; tables hold pointers to it exactly that long.
 
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::io;
@@ -75,9 +75,11 @@ impl Outcome {
 
 /// See the module.
 pub(crate) struct Record {
-    /// `Some` from the spawn to the end. Borrowed by the scheduler while the fiber runs; the fiber itself never looks.
+    /// `Some` from the spawn to the end. Borrowed by the scheduler while the fiber runs; the fiber
+    /// itself never looks.
     pub(crate) coroutine: UnsafeCell<Option<FiberCoroutine>>,
-    /// Where the fiber's code gives up control. Set when it first runs, exchanged by `on_large_stack`.
+    /// Where the fiber's code gives up control. Set when it first runs, exchanged by
+    /// `on_large_stack`.
     pub(crate) yielder: Cell<*const FiberYielder>,
     pub(crate) state: Cell<State>,
     /// What the current wait has brought so far.

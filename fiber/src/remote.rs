@@ -1,6 +1,7 @@
 //! Shards as other threads see them: places to send unstarted work to.
 //!
-//! Only what has not started may move: a `Send` closure. Once it runs as a fiber it stays where it is.
+//! Only what has not started may move: a `Send` closure. Once it runs as a fiber it stays where it
+//! is.
 
 use std::fmt;
 use std::io;
@@ -111,8 +112,9 @@ impl Shard {
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Self::spawn); when the wait is cut short by the caller's deadline or cancel, and then the fiber over
-    /// there is cancelled too; a panic of `f` as an error that holds a [`JoinError`].
+    /// As [`spawn`](Self::spawn); when the wait is cut short by the caller's deadline or cancel,
+    /// and then the fiber over there is cancelled too; a panic of `f` as an error that holds a
+    /// [`JoinError`].
     #[track_caller]
     pub fn call<F, T>(&self, f: F) -> io::Result<T>
     where
@@ -149,7 +151,9 @@ impl fmt::Debug for Shard {
 /// All shards of this runtime, in the order of their numbers; none on a thread that is no shard.
 #[must_use]
 pub fn shards() -> Vec<Shard> {
-    let shards = shard::with(|shard| shard.runtime.shards.iter().map(|s| Shard::new(Arc::clone(s))).collect());
+    let shards = shard::with(|shard| {
+        shard.runtime.shards.iter().map(|s| Shard::new(Arc::clone(s))).collect()
+    });
     shards.unwrap_or_default()
 }
 
@@ -176,7 +180,8 @@ where
     // SAFETY: closure and result are 'static.
     let spawned = shard::with(|shard| unsafe { builder.spawn_on(shard, body, None, at) });
     if let Some(Err(error)) = spawned {
-        // The body, and with it the completer, was dropped, which left a plainer reason; this one is better.
+        // The body, and with it the completer, was dropped, which left a plainer reason; this one
+        // is better.
         packet.lock().result = Some(Err(JoinError::wait(error)));
     }
 }
@@ -247,7 +252,8 @@ pub struct RemoteJoinHandle<T> {
 }
 
 impl<T> RemoteJoinHandle<T> {
-    /// Waits for the fiber's end and returns what it returned. On a thread that is no shard this blocks the thread.
+    /// Waits for the fiber's end and returns what it returned. On a thread that is no shard this
+    /// blocks the thread.
     ///
     /// # Errors
     ///
@@ -320,6 +326,9 @@ impl<T> RemoteJoinHandle<T> {
 
 impl<T> fmt::Debug for RemoteJoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteJoinHandle").field("shard", &self.shard).field("finished", &self.is_finished()).finish()
+        f.debug_struct("RemoteJoinHandle")
+            .field("shard", &self.shard)
+            .field("finished", &self.is_finished())
+            .finish()
     }
 }

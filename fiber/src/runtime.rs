@@ -22,7 +22,8 @@ use crate::shard::{Phase, ShardState};
 use crate::shared::{Letter, ShardShared, Task};
 use crate::stack::{self, AlternateStack, STACK_BYTES_DEFAULT, StackGuard};
 
-/// Fibers per shard unless told otherwise. With the default stacks that is half a terabyte of address space.
+/// Fibers per shard unless told otherwise. With the default stacks that is half a terabyte of
+/// address space.
 pub const FIBERS_MAX_DEFAULT: usize = 2 * 1024 * 1024;
 /// Unused stacks of one size that a shard keeps resident unless told otherwise.
 pub const STACKS_WARM_DEFAULT: usize = 4096;
@@ -118,15 +119,16 @@ impl From<RunError> for io::Error {
     }
 }
 
-/// Runs `main` as the first fiber of a runtime with one shard, on this thread, and returns what it returns.
+/// Runs `main` as the first fiber of a runtime with one shard, on this thread, and returns what it
+/// returns.
 ///
-/// When `main` has returned, the other fibers are cancelled, get time to finish, and are then unwound: nothing of the
-/// runtime is left when `run` returns.
+/// When `main` has returned, the other fibers are cancelled, get time to finish, and are then
+/// unwound: nothing of the runtime is left when `run` returns.
 ///
 /// # Errors
 ///
-/// When the system has no descriptors or memory for the runtime, when one runs on this thread already, and when all fibers
-/// wait for each other.
+/// When the system has no descriptors or memory for the runtime, when one runs on this thread
+/// already, and when all fibers wait for each other.
 ///
 /// # Panics
 ///
@@ -182,7 +184,8 @@ pub struct RuntimeBuilder {
 }
 
 impl RuntimeBuilder {
-    /// How many shards, 1 to [`SHARDS_MAX`]: one thread each, the first one being the thread that calls `run`. Default: 1.
+    /// How many shards, 1 to [`SHARDS_MAX`]: one thread each, the first one being the thread that
+    /// calls `run`. Default: 1.
     pub fn shards(mut self, shards: usize) -> Self {
         self.config.shards = shards;
         self
@@ -199,7 +202,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Usable bytes of the stacks of [`on_large_stack`](crate::on_large_stack). Default: [`LARGE_STACK_BYTES_DEFAULT`].
+    /// Usable bytes of the stacks of [`on_large_stack`](crate::on_large_stack). Default:
+    /// [`LARGE_STACK_BYTES_DEFAULT`].
     pub fn large_stack_size(mut self, bytes: usize) -> Self {
         self.config.large_stack_size = bytes;
         self
@@ -217,26 +221,29 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How many fibers a shard may have; a spawn beyond that is an error. Default: [`FIBERS_MAX_DEFAULT`].
+    /// How many fibers a shard may have; a spawn beyond that is an error. Default:
+    /// [`FIBERS_MAX_DEFAULT`].
     pub fn fibers_max(mut self, fibers: usize) -> Self {
         self.config.fibers_max = fibers.min(u32::MAX as usize - 1);
         self
     }
 
-    /// How long fibers may take to finish after `main` has returned. Default: [`SHUTDOWN_GRACE_DEFAULT`].
+    /// How long fibers may take to finish after `main` has returned. Default:
+    /// [`SHUTDOWN_GRACE_DEFAULT`].
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.config.shutdown_grace = grace;
         self
     }
 
-    /// False promises that no thread outside of this runtime wakes its fibers or sends it work; a deadlock is then noticed
-    /// whatever other threads the process has. Default: true.
+    /// False promises that no thread outside of this runtime wakes its fibers or sends it work; a
+    /// deadlock is then noticed whatever other threads the process has. Default: true.
     pub fn external_wakes(mut self, expected: bool) -> Self {
         self.config.external_wakes = expected;
         self
     }
 
-    /// Where time comes from; a [`Virtual`](crate::Virtual) clock makes sleeping instant and tests repeatable.
+    /// Where time comes from; a [`Virtual`](crate::Virtual) clock makes sleeping instant and tests
+    /// repeatable.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.config.clock = Arc::new(clock);
         self
@@ -263,7 +270,8 @@ impl RuntimeBuilder {
             return Err(RunError::Start(io::Error::new(io::ErrorKind::InvalidInput, text)));
         }
         config.stack_size = stack::class_bytes(config.stack_size).map_err(RunError::Start)?;
-        config.large_stack_size = stack::class_bytes(config.large_stack_size).map_err(RunError::Start)?;
+        config.large_stack_size =
+            stack::class_bytes(config.large_stack_size).map_err(RunError::Start)?;
         let runtime = RuntimeShared::new(config);
         let first = Host::new(&runtime, 0).map_err(RunError::Start)?;
         let _entered = first.shard.enter().map_err(RunError::Start)?;
@@ -288,25 +296,31 @@ fn finish<T>(runtime: &RuntimeShared, result: Option<Result<T, JoinError>>) -> R
             Err(error) => Err(RunError::Start(error.into())),
         },
         None => {
-            let report = std::mem::take(&mut *runtime.report.lock().unwrap_or_else(PoisonError::into_inner));
+            let report =
+                std::mem::take(&mut *runtime.report.lock().unwrap_or_else(PoisonError::into_inner));
             Err(RunError::Deadlock(Deadlock::new(report)))
         }
     }
 }
 
 /// Runs the main fiber to its end; `None` for a deadlock.
-fn run_first<F, T>(shard: &ShardState, main: F, at: &'static Location<'static>) -> Option<Result<T, JoinError>>
+fn run_first<F, T>(
+    shard: &ShardState,
+    main: F,
+    at: &'static Location<'static>,
+) -> Option<Result<T, JoinError>>
 where
     F: FnOnce() -> T,
 {
-    // SAFETY: what `main` borrows outlives the caller, `RuntimeBuilder::run`, which does not return or unwind before the
-    // shard has shut down. Nothing between the spawn and the shutdown unwinds.
+    // SAFETY: what `main` borrows outlives the caller, `RuntimeBuilder::run`, which does not return
+    // or unwind before the shard has shut down. Nothing between the spawn and the shutdown unwinds.
     let spawned = unsafe { Builder::new().name("main").spawn_on(shard, main, None, at) };
     let main = match spawned {
         Ok(main) => main,
         Err(error) => return Some(Err(JoinError::wait(error))),
     };
-    let ended = shard.run_until(None, |shard| main.is_finished() || shard.phase.get() != Phase::Running);
+    let ended =
+        shard.run_until(None, |shard| main.is_finished() || shard.phase.get() != Phase::Running);
     if ended == Ended::Deadlock {
         shard.runtime.end_dead();
     }

@@ -1,7 +1,9 @@
-//! The loop of a shard: run who is ready, look at the clock, the inbox and the reactor, sleep when there is nothing to do.
+//! The loop of a shard: run who is ready, look at the clock, the inbox and the reactor, sleep when
+//! there is nothing to do.
 //!
-//! The run queue is first in, first out. I/O and timers are looked at even when fibers wake each other without end: the
-//! clock after every 64 resumes, the reactor when 50 us have passed since the last look.
+//! The run queue is first in, first out. I/O and timers are looked at even when fibers wake each
+//! other without end: the clock after every 64 resumes, the reactor when 50 us have passed since
+//! the last look.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,11 +16,13 @@ use crate::record::{Outcome, Record, Resume};
 use crate::shard::{Phase, ShardState};
 use crate::shared::{FiberShared, Letter, Task};
 
-/// Resumes between two looks at the clock and the inbox: at 10 ns each this delays a timer by less than a microsecond.
+/// Resumes between two looks at the clock and the inbox: at 10 ns each this delays a timer by less
+/// than a microsecond.
 const RESUMES_PER_LOOK: u32 = 64;
 /// How long a busy shard leaves the reactor alone. A poll costs some 0.3 us, so this is below 1%.
 const POLL_INTERVAL: Nanos = 50_000;
-/// How long an idle shard leaves unused stacks untrimmed, so that a busy one does not trim what it is about to reuse.
+/// How long an idle shard leaves unused stacks untrimmed, so that a busy one does not trim what it
+/// is about to reuse.
 const TRIM_INTERVAL: Nanos = 10_000_000;
 
 /// Why the loop ended.
@@ -46,8 +50,8 @@ impl ShardState {
         loop {
             for _ in 0..RESUMES_PER_LOOK {
                 let Some(record) = self.pop_ready() else { break };
-                // SAFETY: only live fibers that do not run are in the queue: a fiber enters it when it is made or woken, and
-                // leaves it here, before it can end.
+                // SAFETY: only live fibers that do not run are in the queue: a fiber enters it when
+                // it is made or woken, and leaves it here, before it can end.
                 unsafe { self.resume(record, Resume::Run) };
             }
             if self.shared.inbox.has_messages() {
@@ -85,7 +89,12 @@ impl ShardState {
             self.poll(Some(Duration::ZERO));
             return false;
         }
-        let mut next = self.timers.borrow().next_deadline().unwrap_or(Nanos::MAX).min(limit.unwrap_or(Nanos::MAX));
+        let mut next = self
+            .timers
+            .borrow()
+            .next_deadline()
+            .unwrap_or(Nanos::MAX)
+            .min(limit.unwrap_or(Nanos::MAX));
         if next != Nanos::MAX && self.skip_time(next) {
             return false;
         }
@@ -168,7 +177,8 @@ impl ShardState {
             Letter::Fiber(fiber) => {
                 // Emptied even when the fiber is gone, so that the link may be pushed again.
                 let mail = fiber.open_mail();
-                // SAFETY: this is the thread of the fiber's shard, and the reference is used in this call only.
+                // SAFETY: this is the thread of the fiber's shard, and the reference is used in
+                // this call only.
                 if let Some(record) = unsafe { fiber.record() } {
                     self.deliver(record, mail);
                 }
@@ -201,8 +211,8 @@ impl ShardState {
 
     // ---- shutdown
 
-    /// Cancels all fibers, gives them `grace` to finish, unwinds the rest (children before their parents), and returns
-    /// everything that the shard held.
+    /// Cancels all fibers, gives them `grace` to finish, unwinds the rest (children before their
+    /// parents), and returns everything that the shard held.
     pub(crate) fn shut_down(&self, grace: Duration) {
         self.phase.set(Phase::Draining);
         for (slot, serial) in self.alive() {
@@ -212,7 +222,8 @@ impl ShardState {
         }
         let grace = u64::try_from(grace.as_nanos()).unwrap_or(Nanos::MAX);
         let limit = self.clock.now().saturating_add(grace);
-        // A deadlock here is fibers that ignore their cancel: they are unwound like those that take too long.
+        // A deadlock here is fibers that ignore their cancel: they are unwound like those that take
+        // too long.
         self.run_until(Some(limit), |shard| shard.live() == 0);
         self.unwind_all();
         for letter in self.shared.inbox.close() {
@@ -240,7 +251,11 @@ impl ShardState {
         // Fibers that were woken while others unwound are in the queue, but gone.
         self.clear_ready();
         if stuck > 0 {
-            tracing::error!(shard = self.id(), stuck, "fibers catch every unwinding; their stacks are leaked");
+            tracing::error!(
+                shard = self.id(),
+                stuck,
+                "fibers catch every unwinding; their stacks are leaked"
+            );
             self.stacks.borrow_mut().leak();
         }
     }
@@ -251,7 +266,8 @@ impl ShardState {
     ///
     /// The record must be live and its fiber not running.
     unsafe fn unwind(&self, record: *const Record) -> bool {
-        // SAFETY: the record is live (contract); nobody else borrows the coroutine while the scheduler runs.
+        // SAFETY: the record is live (contract); nobody else borrows the coroutine while the
+        // scheduler runs.
         let (started, serial, slot) = unsafe {
             (*record).unwinds.set(1);
             let coroutine = (*(*record).coroutine.get()).as_mut();
@@ -263,7 +279,8 @@ impl ShardState {
             if self.find(slot, serial).is_none() {
                 return true;
             }
-            // It caught the unwinding a hundred times. Its frames stay where they are for ever; nobody resumes it again.
+            // It caught the unwinding a hundred times. Its frames stay where they are for ever;
+            // nobody resumes it again.
             // SAFETY: as above; the coroutine is taken out so that nothing drops it.
             unsafe {
                 std::mem::forget((*(*record).coroutine.get()).take());
@@ -274,7 +291,8 @@ impl ShardState {
             self.fibers.borrow_mut().remove(slot as usize);
             return false;
         }
-        // SAFETY: as above. A coroutine that never ran only drops its closure, which is user code: nothing is borrowed.
+        // SAFETY: as above. A coroutine that never ran only drops its closure, which is user code:
+        // nothing is borrowed.
         unsafe {
             if let Some(coroutine) = (*(*record).coroutine.get()).as_mut() {
                 coroutine.force_unwind();

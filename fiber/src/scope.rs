@@ -1,7 +1,8 @@
 //! Fibers that borrow from the fiber that made them.
 //!
-//! `scope` does not return, and does not let a panic pass, before all of its children have ended. A cancel of the parent
-//! is handed to the children, and the wait for them goes on: they hold references into the parent's frames.
+//! `scope` does not return, and does not let a panic pass, before all of its children have ended. A
+//! cancel of the parent is handed to the children, and the wait for them goes on: they hold
+//! references into the parent's frames.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -51,7 +52,8 @@ impl ScopeData {
     }
 
     fn cancel_children(&self) {
-        let children: Vec<(u32, u64)> = self.children.borrow().iter().map(|(_, child)| *child).collect();
+        let children: Vec<(u32, u64)> =
+            self.children.borrow().iter().map(|(_, child)| *child).collect();
         shard::with(|shard| {
             for (slot, serial) in children {
                 if let Some(record) = shard.find(slot, serial) {
@@ -69,12 +71,15 @@ impl ScopeData {
             if left == 0 {
                 return;
             }
-            // The first waits notice a cancel of the parent and hand it on; after that only the children's end counts.
-            let waited = if told { cancel::shield(|| self.wait_once(left)) } else { self.wait_once(left) };
+            // The first waits notice a cancel of the parent and hand it on; after that only the
+            // children's end counts.
+            let waited =
+                if told { cancel::shield(|| self.wait_once(left)) } else { self.wait_once(left) };
             if waited.is_err() {
                 if told {
-                    // Not even a shielded wait works: this fiber is being unwound by a shutdown. Its children are younger,
-                    // so they were unwound before; one that would not end never runs again, and its frames stay.
+                    // Not even a shielded wait works: this fiber is being unwound by a shutdown.
+                    // Its children are younger, so they were unwound before; one that would not end
+                    // never runs again, and its frames stay.
                     return;
                 }
                 told = true;
@@ -109,14 +114,16 @@ pub struct ScopedJoinHandle<'scope, T> {
     marker: PhantomData<&'scope ()>,
 }
 
-/// Runs `f`, in which fibers can be made that borrow from the surroundings, and returns when all of them have ended.
+/// Runs `f`, in which fibers can be made that borrow from the surroundings, and returns when all of
+/// them have ended.
 ///
-/// When the calling fiber is cancelled or its deadline passes, its children are cancelled, and still waited for. Outside
-/// of a fiber no children can be made.
+/// When the calling fiber is cancelled or its deadline passes, its children are cancelled, and
+/// still waited for. Outside of a fiber no children can be made.
 ///
 /// # Panics
 ///
-/// When `f` panics, or a child did whose handle was not joined; in both cases after all children have ended.
+/// When `f` panics, or a child did whose handle was not joined; in both cases after all children
+/// have ended.
 ///
 /// # Examples
 ///
@@ -143,7 +150,8 @@ where
         parent: Tickets::default(),
     });
     let scope = Scope { data: Rc::clone(&data), scope: PhantomData, env: PhantomData };
-    // Caught so that the wait for the children does not happen while the panic unwinds: no fiber parks then.
+    // Caught so that the wait for the children does not happen while the panic unwinds: no fiber
+    // parks then.
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
     if result.is_err() {
         data.cancel_children();
@@ -159,8 +167,8 @@ where
 impl<'scope> Scope<'scope, '_> {
     /// Makes a fiber that may borrow whatever outlives the scope.
     ///
-    /// While a panic unwinds (in a destructor), or the runtime shuts down, the closure is dropped unrun and `join` says so:
-    /// the scope could not wait for it.
+    /// While a panic unwinds (in a destructor), or the runtime shuts down, the closure is dropped
+    /// unrun and `join` says so: the scope could not wait for it.
     ///
     /// # Panics
     ///
@@ -183,7 +191,11 @@ impl<'scope> Scope<'scope, '_> {
     ///
     /// As [`Builder::spawn`].
     #[track_caller]
-    pub fn spawn_with<F, T>(&'scope self, builder: Builder, f: F) -> io::Result<ScopedJoinHandle<'scope, T>>
+    pub fn spawn_with<F, T>(
+        &'scope self,
+        builder: Builder,
+        f: F,
+    ) -> io::Result<ScopedJoinHandle<'scope, T>>
     where
         F: FnOnce() -> T + 'scope,
         T: 'scope,
@@ -197,9 +209,10 @@ impl<'scope> Scope<'scope, '_> {
             let handle = JoinHandle::new(packet, u32::MAX, 0);
             return Ok(ScopedJoinHandle { handle, marker: PhantomData });
         }
-        // SAFETY: `scope` does not return before this child has ended, however it itself ends: it catches panics, its wait
-        // is not cut short by cancel or deadline, and a shutdown unwinds younger fibers, so children, first. Only the
-        // fiber that runs `scope`, which is alive, or its children can reach this `Scope`.
+        // SAFETY: `scope` does not return before this child has ended, however it itself ends: it
+        // catches panics, its wait is not cut short by cancel or deadline, and a shutdown unwinds
+        // younger fibers, so children, first. Only the fiber that runs `scope`, which is alive, or
+        // its children can reach this `Scope`.
         let handle = unsafe { builder.spawn_unchecked(f, Some(&self.data))? };
         Ok(ScopedJoinHandle { handle, marker: PhantomData })
     }

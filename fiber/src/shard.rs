@@ -1,7 +1,8 @@
 //! The state of one shard: its fibers, who is ready, its stacks, timers and reactor.
 //!
-//! Everything here belongs to one thread and holds no lock and no atomic. The rule of this file: no user code runs while
-//! one of the cells is borrowed, so a destructor that spawns, wakes or cancels finds the shard whole.
+//! Everything here belongs to one thread and holds no lock and no atomic. The rule of this file: no
+//! user code runs while one of the cells is borrowed, so a destructor that spawns, wakes or cancels
+//! finds the shard whole.
 
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::collections::VecDeque;
@@ -28,7 +29,8 @@ use crate::wait::{Ticket, Wait, WaitKind};
 
 /// Records are placed at this alignment, a cache line.
 const RECORD_ALIGN: usize = 64;
-/// How often a fiber that catches the unwinding of a shutdown is unwound again before it is left alone.
+/// How often a fiber that catches the unwinding of a shutdown is unwound again before it is left
+/// alone.
 const UNWINDS_MAX: u32 = 100;
 
 thread_local! {
@@ -39,8 +41,8 @@ thread_local! {
 #[inline(always)]
 pub(crate) fn with<R>(f: impl FnOnce(&ShardState) -> R) -> Option<R> {
     let shard = SHARD.get();
-    // SAFETY: the pointer is null or points to the shard that `ShardState::enter` was called on, which outlives the guard that
-    // resets the pointer; both stay on this thread.
+    // SAFETY: the pointer is null or points to the shard that `ShardState::enter` was called on,
+    // which outlives the guard that resets the pointer; both stay on this thread.
     unsafe { shard.as_ref() }.map(f)
 }
 
@@ -48,23 +50,26 @@ pub(crate) fn with<R>(f: impl FnOnce(&ShardState) -> R) -> Option<R> {
 #[inline(always)]
 pub(crate) fn with_current<R>(f: impl FnOnce(&ShardState, &Record) -> R) -> Option<R> {
     with(|shard| {
-        // SAFETY: `current` is null or the record of the fiber that runs now, which is not freed before it has switched away
-        // for the last time; that is after `f`, which runs on this fiber.
+        // SAFETY: `current` is null or the record of the fiber that runs now, which is not freed
+        // before it has switched away for the last time; that is after `f`, which runs on this
+        // fiber.
         unsafe { shard.current.get().as_ref() }.map(|record| f(shard, record))
     })?
 }
 
 /// The fiber that runs on this thread, and its shard; `None` outside of a fiber.
 ///
-/// The switches use this instead of [`with_current`]: a closure that is not inlined is a frame between the switch and the
-/// user's code, and each such frame costs a mispredicted return (7 ns) whenever the fiber is resumed.
+/// The switches use this instead of [`with_current`]: a closure that is not inlined is a frame
+/// between the switch and the user's code, and each such frame costs a mispredicted return (7 ns)
+/// whenever the fiber is resumed.
 ///
 /// # Safety
 ///
 /// The references must not be kept longer than the call of the fiber's code that asked lasts.
 #[inline(always)]
 pub(crate) unsafe fn here<'a>() -> Option<(&'a ShardState, &'a Record)> {
-    // SAFETY: as in `with` and `with_current`; the caller keeps the references no longer than those would.
+    // SAFETY: as in `with` and `with_current`; the caller keeps the references no longer than those
+    // would.
     unsafe {
         let shard = SHARD.get().as_ref()?;
         let record = shard.current.get().as_ref()?;
@@ -83,8 +88,8 @@ pub(crate) unsafe fn local<'a>() -> Option<&'a ShardState> {
     unsafe { SHARD.get().as_ref() }
 }
 
-/// Runs `f` with a description of the fiber in whose guard `address` lies. Called by the fault handler: it only reads, and
-/// allocates nothing.
+/// Runs `f` with a description of the fiber in whose guard `address` lies. Called by the fault
+/// handler: it only reads, and allocates nothing.
 pub(crate) fn with_overflowed(address: usize, f: impl FnOnce(&dyn fmt::Display)) -> Option<()> {
     with_current(|shard, record| {
         let large = record.large_guard.get();
@@ -121,7 +126,8 @@ pub(crate) enum Phase {
     Unwinding,
 }
 
-/// A pointer to a live record. It is copied freely; the tables that hold it are emptied before the record goes.
+/// A pointer to a live record. It is copied freely; the tables that hold it are emptied before the
+/// record goes.
 pub(crate) type RecordPtr = *const Record;
 
 /// See the module.
@@ -149,7 +155,8 @@ impl ShardState {
     pub(crate) fn new(shared: Arc<ShardShared>, runtime: Arc<RuntimeShared>) -> io::Result<Self> {
         let config = &runtime.config;
         let reactor = Reactor::new()?;
-        // Another thread may have sent something before there was anybody to notify; the loop looks before it sleeps.
+        // Another thread may have sent something before there was anybody to notify; the loop looks
+        // before it sleeps.
         let _ = shared.notifier.set(reactor.notifier());
         Ok(Self {
             current: Cell::new(ptr::null()),
@@ -200,11 +207,13 @@ impl ShardState {
     ///
     /// # Errors
     ///
-    /// When there is no stack, no place for another fiber, or the closure is too large for the stack.
+    /// When there is no stack, no place for another fiber, or the closure is too large for the
+    /// stack.
     ///
     /// # Safety
     ///
-    /// `body` must not unwind. What it borrows must outlive the fiber, which is at the latest when the shard has shut down.
+    /// `body` must not unwind. What it borrows must outlive the fiber, which is at the latest when
+    /// the shard has shut down.
     #[inline]
     pub(crate) unsafe fn spawn<F: FnOnce()>(
         &self,
@@ -221,26 +230,33 @@ impl ShardState {
         if base - stack.bottom() < closure + STACK_BYTES_MIN / 2 {
             return Err(self.too_large(stack, closure));
         }
-        let Some(base) = NonZeroUsize::new(base) else { unreachable!("a stack begins above address 0") };
+        let Some(base) = NonZeroUsize::new(base) else {
+            unreachable!("a stack begins above address 0")
+        };
         let record = base.get() as *mut Record;
-        // SAFETY: `base` is aligned to 64 bytes, and the check above leaves at least half of STACK_BYTES_MIN (8 KiB) below it.
-        // The record above is written through its own pointer; the coroutine uses only what is below.
+        // SAFETY: `base` is aligned to 64 bytes, and the check above leaves at least half of
+        // STACK_BYTES_MIN (8 KiB) below it. The record above is written through its own pointer;
+        // the coroutine uses only what is below.
         let view = unsafe { StackView::new(&stack, base) };
         let run = move |yielder: &FiberYielder, _first: Resume| {
-            // SAFETY: the record is written below, before the first resume, and freed after the last.
+            // SAFETY: the record is written below, before the first resume, and freed after the
+            // last.
             unsafe { (*record).yielder.set(yielder) };
             body();
         };
-        // SAFETY: the caller vouches for what `body` borrows; the record's pointer outlives the coroutine, which is in it.
+        // SAFETY: the caller vouches for what `body` borrows; the record's pointer outlives the
+        // coroutine, which is in it.
         let coroutine = unsafe { Coroutine::with_stack_unchecked(view, run) };
         let serial = self.next_serial.replace(self.next_serial.get() + 1);
         let slot = self.fibers.borrow_mut().insert(record.cast_const()) as u32;
         // The run of one fiber leads to the spawn of another: its deadline is inherited.
-        // SAFETY: the running fiber's record is live, and the reference is used in this statement only.
-        let (parent, deadline) =
-            unsafe { self.current.get().as_ref() }.map_or((0, Nanos::MAX), |p| (p.serial, p.deadline.get()));
+        // SAFETY: the running fiber's record is live, and the reference is used in this statement
+        // only.
+        let (parent, deadline) = unsafe { self.current.get().as_ref() }
+            .map_or((0, Nanos::MAX), |p| (p.serial, p.deadline.get()));
         let now = self.coarse_now.get();
-        // SAFETY: the record's bytes are in the stack acquired above, aligned, and used by nobody else.
+        // SAFETY: the record's bytes are in the stack acquired above, aligned, and used by nobody
+        // else.
         unsafe {
             record.write(Record {
                 coroutine: UnsafeCell::new(Some(coroutine)),
@@ -294,8 +310,8 @@ impl ShardState {
 
     #[inline(always)]
     pub(crate) fn push_ready(&self, record: RecordPtr) {
-        // SAFETY: the queue is reached only through this method, `pop_ready`, `ready_len` and `clear_ready`, none of which
-        // calls out, so there is no second reference.
+        // SAFETY: the queue is reached only through this method, `pop_ready`, `ready_len` and
+        // `clear_ready`, none of which calls out, so there is no second reference.
         unsafe { (*self.ready.get()).push_back(record) };
     }
 
@@ -324,8 +340,9 @@ impl ShardState {
     #[inline(always)]
     pub(crate) unsafe fn resume(&self, record: RecordPtr, how: Resume) {
         self.current.set(record);
-        // SAFETY: the record is live (contract). Its coroutine is `Some` until `finish`, and nobody else borrows it: the fiber
-        // itself never does, and the scheduler resumes one fiber at a time.
+        // SAFETY: the record is live (contract). Its coroutine is `Some` until `finish`, and nobody
+        // else borrows it: the fiber itself never does, and the scheduler resumes one fiber at a
+        // time.
         let result = unsafe {
             (*record).state.set(State::Running);
             (*(*record).coroutine.get()).as_mut().unwrap_unchecked().resume(how)
@@ -344,7 +361,8 @@ impl ShardState {
     /// The fiber must have ended or never have started, and its record must be in the table.
     pub(crate) unsafe fn finish(&self, record: RecordPtr) {
         let record = record.cast_mut();
-        // SAFETY: the record is live until `drop_in_place`; the stack is read out before, and has no destructor.
+        // SAFETY: the record is live until `drop_in_place`; the stack is read out before, and has
+        // no destructor.
         let stack = unsafe {
             if let Some(shared) = (*record).shared.get() {
                 shared.finished.store(true, Ordering::Relaxed);
@@ -361,7 +379,8 @@ impl ShardState {
     #[inline]
     pub(crate) fn find(&self, slot: u32, serial: u64) -> Option<&Record> {
         let record = *self.fibers.borrow().get(slot as usize)?;
-        // SAFETY: what is in the table is live; it is freed only by `finish`, on this thread, from the scheduler.
+        // SAFETY: what is in the table is live; it is freed only by `finish`, on this thread, from
+        // the scheduler.
         Some(unsafe { &*record }).filter(|record| record.serial == serial)
     }
 
@@ -383,7 +402,13 @@ impl ShardState {
 
     /// The fiber's half of a wait that was begun: parks until there is an outcome.
     #[inline(always)]
-    pub(crate) fn wait(&self, record: &Record, what: Wait, deadline: Nanos, at: &'static Location<'static>) -> Outcome {
+    pub(crate) fn wait(
+        &self,
+        record: &Record,
+        what: Wait,
+        deadline: Nanos,
+        at: &'static Location<'static>,
+    ) -> Outcome {
         if record.outcome.get() == Outcome::NONE {
             record.wait.set(what);
             record.wait_at.set(at);
@@ -408,14 +433,19 @@ impl ShardState {
         self.timers.borrow_mut().cancel(timer);
     }
 
-    /// Switches to the scheduler. The caller has said why: the fiber is parked, or in the run queue.
+    /// Switches to the scheduler. The caller has said why: the fiber is parked, or in the run
+    /// queue.
     #[inline(always)]
     pub(crate) fn suspend(&self, record: &Record) {
-        debug_assert!(ptr::eq(self.current.get(), record), "only the running fiber can give up control");
+        debug_assert!(
+            ptr::eq(self.current.get(), record),
+            "only the running fiber can give up control"
+        );
         if record.unwinds.get() > 0 {
             self.suspend_unwound(record);
         }
-        // SAFETY: set when the fiber began to run; it points into the fiber's own stack, below all its frames.
+        // SAFETY: set when the fiber began to run; it points into the fiber's own stack, below all
+        // its frames.
         let yielder = unsafe { &*record.yielder.get() };
         match yielder.suspend(()) {
             Resume::Run => {}

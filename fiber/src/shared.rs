@@ -1,7 +1,7 @@
 //! What other threads may hold of a shard and of its fibers.
 //!
-//! A [`FiberShared`] is its own message: its link sits in its first field, so waking a fiber from another thread allocates
-//! nothing.
+//! A [`FiberShared`] is its own message: its link sits in its first field, so waking a fiber from
+//! another thread allocates nothing.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -29,13 +29,15 @@ pub(crate) struct ShardShared {
     pub(crate) notifier: OnceLock<Notifier>,
     /// Tasks in the inbox.
     pub(crate) tasks: AtomicUsize,
-    /// Live fibers, by the shard's own count at its last look around; for choosing the least loaded shard.
+    /// Live fibers, by the shard's own count at its last look around; for choosing the least loaded
+    /// shard.
     pub(crate) fibers: AtomicUsize,
     /// `Shard` handles that users hold.
     pub(crate) handles: AtomicUsize,
     /// Odd while the shard sleeps with nothing of its own that could wake it. See `deadlock.rs`.
     pub(crate) hopeless: AtomicU64,
-    /// Whether somebody outside might hold a handle to one of its fibers; written before `hopeless` becomes odd.
+    /// Whether somebody outside might hold a handle to one of its fibers; written before `hopeless`
+    /// becomes odd.
     pub(crate) has_handles: AtomicBool,
 }
 
@@ -82,8 +84,9 @@ pub(crate) struct FiberShared {
     pub(crate) finished: AtomicBool,
 }
 
-// SAFETY: the only field that is not Sync by itself is the link, which the inbox's protocol hands from thread to thread:
-// only who found `mail` not queued pushes it, and the mail becomes "not queued" after the link has left the inbox.
+// SAFETY: the only field that is not Sync by itself is the link, which the inbox's protocol hands
+// from thread to thread: only who found `mail` not queued pushes it, and the mail becomes "not
+// queued" after the link has left the inbox.
 unsafe impl Send for FiberShared {}
 // SAFETY: as above.
 unsafe impl Sync for FiberShared {}
@@ -121,7 +124,8 @@ impl FiberShared {
     ///
     /// # Safety
     ///
-    /// Only on the thread of the fiber's shard; the reference must not outlive the caller's own call.
+    /// Only on the thread of the fiber's shard; the reference must not outlive the caller's own
+    /// call.
     #[inline]
     pub(crate) unsafe fn record<'a>(&self) -> Option<&'a Record> {
         if self.finished.load(Ordering::Relaxed) {
@@ -150,7 +154,10 @@ impl FiberShared {
 
 impl fmt::Debug for FiberShared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FiberShared").field("shard", &self.shard.id).field("serial", &self.serial).finish()
+        f.debug_struct("FiberShared")
+            .field("shard", &self.shard.id)
+            .field("serial", &self.serial)
+            .finish()
     }
 }
 
@@ -189,9 +196,10 @@ impl TaskLetter {
     }
 }
 
-// SAFETY: both structs are `repr(C)` with the link first, so a pointer to the whole is a pointer to the link; it is derived
-// from the owning smart pointer and so valid for the whole struct. A fiber's link is pushed only by who changed its mail
-// from empty to queued, so it is in the inbox at most once.
+// SAFETY: both structs are `repr(C)` with the link first, so a pointer to the whole is a pointer to
+// the link; it is derived from the owning smart pointer and so valid for the whole struct. A
+// fiber's link is pushed only by who changed its mail from empty to queued, so it is in the inbox
+// at most once.
 unsafe impl Message for Letter {
     fn into_link(self) -> *mut Link {
         match self {
@@ -201,7 +209,8 @@ unsafe impl Message for Letter {
     }
 
     unsafe fn from_link(link: *mut Link) -> Self {
-        // SAFETY: the link is valid (contract of the caller), and its kind says what it is the first field of.
+        // SAFETY: the link is valid (contract of the caller), and its kind says what it is the
+        // first field of.
         unsafe {
             match (*link).kind() {
                 KIND_FIBER => Self::Fiber(Arc::from_raw(link.cast())),

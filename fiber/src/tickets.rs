@@ -1,4 +1,5 @@
-//! A list of those who wait for one thing on one shard. Nearly always one, who then costs no allocation.
+//! A list of those who wait for one thing on one shard. Nearly always one, who then costs no
+//! allocation.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -1,6 +1,7 @@
 //! Sleeping.
 //!
-//! Time is the shard's [`Clock`](crate::Clock): never early, late by a microsecond and whatever the shard was busy with.
+//! Time is the shard's [`Clock`](crate::Clock): never early, late by a microsecond and whatever the
+//! shard was busy with.
 
 use std::io;
 use std::panic::Location;
@@ -36,7 +37,9 @@ pub fn sleep(duration: Duration) -> io::Result<()> {
 #[track_caller]
 pub fn sleep_until(at: Instant) -> io::Result<()> {
     let caller = Location::caller();
-    wait::with_current(|shard, record| sleep_until_nanos(shard, record, shard.clock.nanos(at), caller))?
+    wait::with_current(|shard, record| {
+        sleep_until_nanos(shard, record, shard.clock.nanos(at), caller)
+    })?
 }
 
 fn sleep_until_nanos(
@@ -64,7 +67,8 @@ pub enum MissedTicks {
     Burst,
     /// None of them; the next tick is the next one of the old rhythm.
     Skip,
-    /// None of them; the rhythm starts anew from the late tick, so two ticks are never closer than a period.
+    /// None of them; the rhythm starts anew from the late tick, so two ticks are never closer than
+    /// a period.
     Delay,
 }
 
@@ -113,7 +117,8 @@ impl Interval {
     ///
     /// # Errors
     ///
-    /// When the fiber is cancelled or its deadline comes first; the tick is then still to come. Outside of a fiber.
+    /// When the fiber is cancelled or its deadline comes first; the tick is then still to come.
+    /// Outside of a fiber.
     #[track_caller]
     pub fn tick(&mut self) -> io::Result<Instant> {
         let at = Location::caller();

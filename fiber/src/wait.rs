@@ -7,8 +7,8 @@
 //!   ...                                 woken: go on with the data
 //! ```
 //!
-//! A ticket used before `wait` is remembered, and one used after the wait ended does nothing. When an event, a cancel and
-//! a deadline meet, the event wins: what was handed over is never lost.
+//! A ticket used before `wait` is remembered, and one used after the wait ended does nothing. When
+//! an event, a cancel and a deadline meet, the event wins: what was handed over is never lost.
 
 use std::fmt;
 use std::io;
@@ -23,7 +23,8 @@ use crate::record::{Outcome, Record};
 use crate::shard::{self, ShardState};
 use crate::shared::FiberShared;
 
-/// What a fiber waits for. Recorded at each park, for little more than two stores, and shown by [`fibers`](crate::fibers).
+/// What a fiber waits for. Recorded at each park, for little more than two stores, and shown by
+/// [`fibers`](crate::fibers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
     kind: WaitKind,
@@ -68,7 +69,8 @@ pub enum WaitKind {
 }
 
 impl Wait {
-    /// A wait of this kind for this object (a descriptor, an address, a number that the reader of a dump can use).
+    /// A wait of this kind for this object (a descriptor, an address, a number that the reader of a
+    /// dump can use).
     #[must_use]
     pub const fn new(kind: WaitKind, object: u64) -> Self {
         Self { kind, object }
@@ -110,8 +112,8 @@ impl fmt::Display for Wait {
     }
 }
 
-/// Ends one wait of one fiber, from the same shard. It may be copied, kept and used at any time; only the first use while
-/// that wait lasts does something.
+/// Ends one wait of one fiber, from the same shard. It may be copied, kept and used at any time;
+/// only the first use while that wait lasts does something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     pub(crate) slot: u32,
@@ -125,7 +127,8 @@ impl Ticket {
         Self { slot, generation, marker: std::marker::PhantomData }
     }
 
-    /// Ends the wait. False when it was over already; what was to be handed over must then go to somebody else.
+    /// Ends the wait. False when it was over already; what was to be handed over must then go to
+    /// somebody else.
     #[inline]
     pub fn wake(self) -> bool {
         // SAFETY: the reference is used in this call only.
@@ -135,8 +138,8 @@ impl Ticket {
 
 /// Ends one wait of one fiber, from any thread.
 ///
-/// Whether the wait was still on cannot be told at once; a structure that hands something over must decide that by an
-/// atomic of its own.
+/// Whether the wait was still on cannot be told at once; a structure that hands something over must
+/// decide that by an atomic of its own.
 #[derive(Debug, Clone)]
 pub struct RemoteTicket {
     fiber: Arc<FiberShared>,
@@ -173,8 +176,8 @@ impl Park {
     ///
     /// # Errors
     ///
-    /// When this is not a fiber; when a panic unwinds, because switching stacks then would show another fiber a panic that
-    /// is not its own; when the fiber was cancelled.
+    /// When this is not a fiber; when a panic unwinds, because switching stacks then would show
+    /// another fiber a panic that is not its own; when the fiber was cancelled.
     #[inline]
     pub fn begin() -> io::Result<Self> {
         // SAFETY: the references are used in this call only.
@@ -213,17 +216,19 @@ impl Park {
     /// Outside of a fiber, which [`begin`](Self::begin) has excluded.
     #[must_use]
     pub fn remote_ticket(&self) -> RemoteTicket {
-        let fiber = shard::with_current(ShardState::shared_of).expect("a Park exists only in a fiber");
+        let fiber =
+            shard::with_current(ShardState::shared_of).expect("a Park exists only in a fiber");
         RemoteTicket { fiber, generation: self.generation }
     }
 
-    /// Gives control to the scheduler until the ticket is used, `deadline` or the fiber's own deadline passes, or the fiber
-    /// is cancelled.
+    /// Gives control to the scheduler until the ticket is used, `deadline` or the fiber's own
+    /// deadline passes, or the fiber is cancelled.
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](io::ErrorKind::TimedOut) for a deadline; an error that [`is_cancelled`](crate::is_cancelled) knows for a
-    /// cancel. Not when the ticket was used as well: the event wins.
+    /// [`TimedOut`](io::ErrorKind::TimedOut) for a deadline; an error that
+    /// [`is_cancelled`](crate::is_cancelled) knows for a cancel. Not when the ticket was used as
+    /// well: the event wins.
     ///
     /// # Panics
     ///
@@ -236,7 +241,11 @@ impl Park {
         let Some((shard, record)) = (unsafe { shard::here() }) else {
             return Err(cancel::not_in_fiber_error());
         };
-        assert_eq!(record.generation.get(), self.generation, "a wait was begun inside of another one");
+        assert_eq!(
+            record.generation.get(),
+            self.generation,
+            "a wait was begun inside of another one"
+        );
         let outcome = shard.wait(record, what, deadline.unwrap_or(Nanos::MAX), at);
         outcome.into_result()
     }

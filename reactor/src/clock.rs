@@ -1,7 +1,8 @@
 //! Where time comes from.
 //!
-//! Inside cede a moment is [`Nanos`]: nanoseconds since the clock's origin. `Instant` appears only at the public edge,
-//! because adding and comparing plain integers is what the timer wheel and every deadline do all day.
+//! Inside cede a moment is [`Nanos`]: nanoseconds since the clock's origin. `Instant` appears only
+//! at the public edge, because adding and comparing plain integers is what the timer wheel and
+//! every deadline do all day.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,19 +22,21 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// Nanoseconds since the origin.
     fn now(&self) -> Nanos;
 
-    /// Whether this clock can be moved: a scheduler that has nothing to do then skips ahead instead of sleeping.
+    /// Whether this clock can be moved: a scheduler that has nothing to do then skips ahead instead
+    /// of sleeping.
     fn skips(&self) -> bool {
         false
     }
 
-    /// Called when a scheduler has nothing to do before `deadline` and [`skips`](Self::skips) is true. Returns whether the
-    /// clock was moved.
+    /// Called when a scheduler has nothing to do before `deadline` and [`skips`](Self::skips) is
+    /// true. Returns whether the clock was moved.
     fn skip_to(&self, deadline: Nanos) -> bool {
         let _ = deadline;
         false
     }
 
-    /// The moment of an `Instant` on this clock; one before the origin is 0, one too far ahead is `Nanos::MAX`.
+    /// The moment of an `Instant` on this clock; one before the origin is 0, one too far ahead is
+    /// `Nanos::MAX`.
     fn nanos(&self, at: Instant) -> Nanos {
         let since = at.saturating_duration_since(self.origin());
         u64::try_from(since.as_nanos()).unwrap_or(Nanos::MAX)
@@ -77,10 +80,11 @@ impl Clock for Monotonic {
     }
 }
 
-/// A clock that stands still until it is moved, by hand or by a scheduler that has nothing else to do.
+/// A clock that stands still until it is moved, by hand or by a scheduler that has nothing else to
+/// do.
 ///
-/// Sleeping an hour then takes no time at all, and always in the same order. Clones share the same time. It is meant
-/// for one shard: a second one that still works would see time jump.
+/// Sleeping an hour then takes no time at all, and always in the same order. Clones share the same
+/// time. It is meant for one shard: a second one that still works would see time jump.
 ///
 /// # Examples
 ///
@@ -108,7 +112,9 @@ impl Virtual {
     /// Moves the clock ahead.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_nanos()).unwrap_or(Nanos::MAX);
-        let _ = self.now.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| Some(now.saturating_add(by)));
+        let _ = self
+            .now
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| Some(now.saturating_add(by)));
     }
 }
 

@@ -1,7 +1,8 @@
 //! The poll reactor under cede: registrations, readiness, timers and a notifier.
 //!
-//! It knows nothing of fibers. Whoever waits is a `W: Copy` that the layer above hands in and gets back when the event
-//! comes; what waking means is that layer's business. Time is a parameter everywhere, so a test can own it.
+//! It knows nothing of fibers. Whoever waits is a `W: Copy` that the layer above hands in and gets
+//! back when the event comes; what waking means is that layer's business. Time is a parameter
+//! everywhere, so a test can own it.
 //!
 //! | module | what it holds |
 //! |---|---|

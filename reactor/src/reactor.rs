@@ -1,8 +1,8 @@
 //! The poller of one thread, its registrations and who waits on each.
 //!
-//! A descriptor is registered once, edge-triggered, for both directions. The rule that follows: an operation must be
-//! tried until it says "would block" (or a stream read came back short, see [`Reactor::short_read_drains`]) before
-//! anyone waits, because the poller will not repeat itself.
+//! A descriptor is registered once, edge-triggered, for both directions. The rule that follows: an
+//! operation must be tried until it says "would block" (or a stream read came back short, see
+//! [`Reactor::short_read_drains`]) before anyone waits, because the poller will not repeat itself.
 
 use std::io;
 use std::num::NonZeroU32;
@@ -14,7 +14,8 @@ use crate::readiness::{Direction, Readiness};
 use crate::source::Source;
 use crate::sys::{Backend, Notifier, RawSource};
 
-/// Names a registration. It stays valid until [`Reactor::deregister`]; after that every call with it does nothing.
+/// Names a registration. It stays valid until [`Reactor::deregister`]; after that every call with
+/// it does nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SourceKey {
     index: u32,
@@ -32,7 +33,8 @@ impl SourceKey {
     }
 }
 
-/// A poller with its registrations. `W` stands for whoever waits; the reactor only stores it and hands it back.
+/// A poller with its registrations. `W` stands for whoever waits; the reactor only stores it and
+/// hands it back.
 #[derive(Debug)]
 pub struct Reactor<W> {
     backend: Backend,
@@ -49,7 +51,12 @@ impl<W: Copy + PartialEq> Reactor<W> {
     ///
     /// When the system has no descriptor left for the poller.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { backend: Backend::new()?, sources: Slab::new(), next_generation: NonZeroU32::MIN, waiting: 0 })
+        Ok(Self {
+            backend: Backend::new()?,
+            sources: Slab::new(),
+            next_generation: NonZeroU32::MIN,
+            waiting: 0,
+        })
     }
 
     /// Wakes this reactor out of [`poll`](Self::poll), from any thread.
@@ -64,17 +71,19 @@ impl<W: Copy + PartialEq> Reactor<W> {
     ///
     /// # Errors
     ///
-    /// What the system says: `EPERM` for a regular file, `ENOSPC` at the limit on watches, `EEXIST` when it is
-    /// registered here already.
+    /// What the system says: `EPERM` for a regular file, `ENOSPC` at the limit on watches, `EEXIST`
+    /// when it is registered here already.
     ///
     /// # Safety
     ///
-    /// The descriptor must stay open until [`deregister`](Self::deregister) is called with the key returned.
+    /// The descriptor must stay open until [`deregister`](Self::deregister) is called with the key
+    /// returned.
     pub unsafe fn register(&mut self, source: RawSource) -> io::Result<SourceKey> {
         let generation = self.next_generation;
         let entry = self.sources.vacant_entry();
         // A slab index beyond 2^32 would need more descriptors than any kernel hands out.
-        let index = u32::try_from(entry.key()).map_err(|_| io::Error::other("too many registrations"))?;
+        let index =
+            u32::try_from(entry.key()).map_err(|_| io::Error::other("too many registrations"))?;
         let key = SourceKey { index, generation };
         // SAFETY: the caller keeps the descriptor open until `deregister`.
         unsafe { self.backend.add(source, key.to_token())? };
@@ -87,8 +96,14 @@ impl<W: Copy + PartialEq> Reactor<W> {
     ///
     /// # Errors
     ///
-    /// What the system says when it does not know the descriptor. The registration is gone all the same.
-    pub fn deregister(&mut self, key: SourceKey, source: RawSource, wake: impl FnMut(W)) -> io::Result<()> {
+    /// What the system says when it does not know the descriptor. The registration is gone all the
+    /// same.
+    pub fn deregister(
+        &mut self,
+        key: SourceKey,
+        source: RawSource,
+        wake: impl FnMut(W),
+    ) -> io::Result<()> {
         let Some(entry) = self.get(key) else { return Ok(()) };
         let count = entry.waiters(Direction::Read).len() + entry.waiters(Direction::Write).len();
         let mut gone = self.sources.remove(key.index as usize);
@@ -115,9 +130,11 @@ impl<W: Copy + PartialEq> Reactor<W> {
         }
     }
 
-    /// Notes that a read of a byte stream returned less than was asked for: the receive buffer is empty.
+    /// Notes that a read of a byte stream returned less than was asked for: the receive buffer is
+    /// empty.
     ///
-    /// Does nothing where that conclusion is not safe: see [`short_read_drains`](Self::short_read_drains).
+    /// Does nothing where that conclusion is not safe: see
+    /// [`short_read_drains`](Self::short_read_drains).
     pub fn short_read(&mut self, key: SourceKey) {
         if !Self::short_read_drains() {
             return;
@@ -129,18 +146,22 @@ impl<W: Copy + PartialEq> Reactor<W> {
         }
     }
 
-    /// Whether this platform's poller reports the end of a stream as an event of its own (`EPOLLRDHUP`).
+    /// Whether this platform's poller reports the end of a stream as an event of its own
+    /// (`EPOLLRDHUP`).
     ///
-    /// Only then may a short read stand for "would block": otherwise bytes and the end of the stream that came
-    /// together would be reported once, and the reader would wait for an end that was already told.
+    /// Only then may a short read stand for "would block": otherwise bytes and the end of the
+    /// stream that came together would be reported once, and the reader would wait for an end that
+    /// was already told.
     #[must_use]
     pub const fn short_read_drains() -> bool {
         Backend::REPORTS_READ_CLOSED
     }
 
-    /// Stores who waits. It is handed to `wake` once, when the direction becomes ready or the registration goes.
+    /// Stores who waits. It is handed to `wake` once, when the direction becomes ready or the
+    /// registration goes.
     ///
-    /// Returns false, and stores nothing, when the direction is ready already or the key is unknown.
+    /// Returns false, and stores nothing, when the direction is ready already or the key is
+    /// unknown.
     pub fn wait(&mut self, key: SourceKey, direction: Direction, waiter: W) -> bool {
         let Some(source) = self.get(key) else { return false };
         if source.ready.intersects(Readiness::of(direction)) {
@@ -172,8 +193,9 @@ impl<W: Copy + PartialEq> Reactor<W> {
         self.sources.len()
     }
 
-    /// Waits for events, for at most `timeout` (`None`: until one comes), and hands every waiter whose direction became
-    /// ready to `wake`, in the order of the events. A notification or a signal ends the wait too.
+    /// Waits for events, for at most `timeout` (`None`: until one comes), and hands every waiter
+    /// whose direction became ready to `wake`, in the order of the events. A notification or a
+    /// signal ends the wait too.
     ///
     /// # Errors
     ///

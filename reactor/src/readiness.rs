@@ -1,7 +1,8 @@
 //! What a file descriptor is ready for.
 //!
-//! The surprising bits are the two `CLOSED` ones: they are sticky, because an edge-triggered poller reports the end of a
-//! stream once, and a reader that then waited for the next edge would wait for ever.
+//! The surprising bits are the two `CLOSED` ones: they are sticky, because an edge-triggered poller
+//! reports the end of a stream once, and a reader that then waited for the next edge would wait for
+//! ever.
 
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
@@ -30,7 +31,8 @@ impl Readiness {
     pub const READ_CLOSED: Self = Self(4);
     /// The descriptor failed or was hung up: a write will not block again.
     pub const WRITE_CLOSED: Self = Self(8);
-    /// Urgent data was seen. A read stops at the mark, so a short read no longer means an empty buffer.
+    /// Urgent data was seen. A read stops at the mark, so a short read no longer means an empty
+    /// buffer.
     pub const PRIORITY: Self = Self(16);
 
     /// Whether any bit of `other` is set.
@@ -86,6 +88,8 @@ impl fmt::Debug for Readiness {
             ("write closed", Readiness::WRITE_CLOSED),
             ("priority", Readiness::PRIORITY),
         ];
-        f.debug_set().entries(NAMES.iter().filter(|(_, bit)| self.intersects(*bit)).map(|(name, _)| name)).finish()
+        f.debug_set()
+            .entries(NAMES.iter().filter(|(_, bit)| self.intersects(*bit)).map(|(name, _)| name))
+            .finish()
     }
 }

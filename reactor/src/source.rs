@@ -8,8 +8,9 @@
 //!                          match   +------------------------------------------+
 //! ```
 //!
-//! The generation is new at each registration, so an event that the kernel reported for a descriptor closed in the same
-//! batch, or for a duplicate of it that lives on in another process, finds no registration and is dropped.
+//! The generation is new at each registration, so an event that the kernel reported for a
+//! descriptor closed in the same batch, or for a duplicate of it that lives on in another process,
+//! finds no registration and is dropped.
 
 use crate::readiness::{Direction, Readiness};
 

@@ -1,7 +1,8 @@
 //! A descriptor registered with the shard's reactor, and the loop that every operation on it is.
 //!
-//! Try first; on "would block" park until the reactor says that it is worth trying again. A descriptor belongs to the shard
-//! on which it was registered and is deregistered when it is dropped there.
+//! Try first; on "would block" park until the reactor says that it is worth trying again. A
+//! descriptor belongs to the shard on which it was registered and is deregistered when it is
+//! dropped there.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -13,8 +14,8 @@ use crate::record::Outcome;
 use crate::shard;
 use crate::wait::{Park, Wait, WaitKind};
 
-/// Operations in a row that succeed at once before a fiber gives way to others: a peer that never lets it wait must not
-/// keep the shard.
+/// Operations in a row that succeed at once before a fiber gives way to others: a peer that never
+/// lets it wait must not keep the shard.
 const OPERATIONS_PER_TURN: u32 = 128;
 
 /// See the module.
@@ -36,8 +37,8 @@ impl Source {
     /// On a thread without a runtime, and what the poller says.
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
         let key = shard::with(|shard| {
-            // SAFETY: the descriptor is owned by the value that is returned, whose destructor deregisters it before it
-            // closes it.
+            // SAFETY: the descriptor is owned by the value that is returned, whose destructor
+            // deregisters it before it closes it.
             unsafe { shard.reactor.borrow_mut().register(fd.as_raw_fd()) }
         })
         .ok_or_else(cancel::not_in_fiber_error)??;
@@ -59,7 +60,9 @@ impl Source {
             }
             match operation(self.fd.as_fd()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    shard::with(|shard| shard.reactor.borrow_mut().clear_ready(self.key, direction));
+                    shard::with(|shard| {
+                        shard.reactor.borrow_mut().clear_ready(self.key, direction)
+                    });
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => {
@@ -97,7 +100,8 @@ impl Source {
         self.turn.set(0);
         let park = Park::begin()?;
         let ticket = park.ticket();
-        let waits = shard::with(|shard| shard.reactor.borrow_mut().wait(self.key, direction, ticket));
+        let waits =
+            shard::with(|shard| shard.reactor.borrow_mut().wait(self.key, direction, ticket));
         if waits != Some(true) {
             return Ok(());
         }
@@ -129,7 +133,8 @@ impl Drop for Source {
     fn drop(&mut self) {
         shard::with(|shard| {
             let mut reactor = shard.reactor.borrow_mut();
-            // An error says that the system does not know the descriptor any more, which is what is wanted.
+            // An error says that the system does not know the descriptor any more, which is what is
+            // wanted.
             let _ = reactor.deregister(self.key, self.fd.as_raw_fd(), |ticket| {
                 shard.wake(ticket, Outcome::EVENT);
             });

@@ -1,7 +1,8 @@
 //! TCP.
 //!
-//! A stream is registered once and read until it has nothing: a read that brings less than was asked for is taken as the
-//! end of what is there, so a request and its answer are one receive, one send and a share of one wait.
+//! A stream is registered once and read until it has nothing: a read that brings less than was
+//! asked for is taken as the end of what is there, so a request and its answer are one receive, one
+//! send and a share of one wait.
 
 use std::cell::Cell;
 use std::fmt;
@@ -17,7 +18,8 @@ use super::source::Source;
 use crate::deadline::Deadline;
 use crate::shard;
 
-/// Connections that wait to be accepted, unless a listener is told otherwise. The kernel cuts it to `net.core.somaxconn`.
+/// Connections that wait to be accepted, unless a listener is told otherwise. The kernel cuts it to
+/// `net.core.somaxconn`.
 pub const BACKLOG_DEFAULT: i32 = 4096;
 
 /// Accepts TCP connections; each `accept` parks the fiber until there is one.
@@ -28,7 +30,8 @@ pub struct TcpListener {
 impl TcpListener {
     /// Listens at an address; port 0 lets the system choose one.
     ///
-    /// The address may be used again at once after a listener there has gone (`SO_REUSEADDR`), as std does it on Unix.
+    /// The address may be used again at once after a listener there has gone (`SO_REUSEADDR`), as
+    /// std does it on Unix.
     ///
     /// # Errors
     ///
@@ -37,8 +40,8 @@ impl TcpListener {
         each_address(addr, |addr| Self::listen(addr, BACKLOG_DEFAULT, false))
     }
 
-    /// Listens at an address that others may listen at too: the kernel spreads connections over them. With one such
-    /// listener per shard no connection has to change its thread.
+    /// Listens at an address that others may listen at too: the kernel spreads connections over
+    /// them. With one such listener per shard no connection has to change its thread.
     ///
     /// # Errors
     ///
@@ -48,7 +51,11 @@ impl TcpListener {
     }
 
     fn listen(addr: SocketAddr, backlog: i32, shared: bool) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(addr),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
         socket.set_reuse_address(true)?;
         #[cfg(unix)]
         socket.set_reuse_port(shared)?;
@@ -61,8 +68,8 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// A cancel or a deadline; `EMFILE` and `ENFILE` when descriptors have run out: the connection stays in the queue, and
-    /// the caller should close something or wait before it tries again.
+    /// A cancel or a deadline; `EMFILE` and `ENFILE` when descriptors have run out: the connection
+    /// stays in the queue, and the caller should close something or wait before it tries again.
     #[track_caller]
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         loop {
@@ -75,7 +82,8 @@ impl TcpListener {
         }
     }
 
-    /// An iterator that accepts for ever; it yields what [`accept`](Self::accept) returns, without the address.
+    /// An iterator that accepts for ever; it yields what [`accept`](Self::accept) returns, without
+    /// the address.
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
     }
@@ -107,7 +115,8 @@ impl Iterator for Incoming<'_> {
 
 /// A TCP connection whose reads and writes park the fiber.
 ///
-/// Two fibers may use one stream through `&`, as with std: one that reads and one that writes, for example.
+/// Two fibers may use one stream through `&`, as with std: one that reads and one that writes, for
+/// example.
 pub struct TcpStream {
     source: Source,
     read_timeout: Cell<Option<Duration>>,
@@ -139,14 +148,21 @@ impl TcpStream {
     #[track_caller]
     pub fn connect_timeout(addr: &SocketAddr, timeout: Duration) -> io::Result<Self> {
         if timeout.is_zero() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a connect needs a time-out above zero"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a connect needs a time-out above zero",
+            ));
         }
         Self::connect_until(*addr, limit(Some(timeout)))
     }
 
     #[track_caller]
     fn connect_until(addr: SocketAddr, limit: Option<Nanos>) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(addr),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
         match socket.connect(&addr.into()) {
             Ok(()) => return Self::new(socket.into()),
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => {}
@@ -159,7 +175,9 @@ impl TcpStream {
                 return Err(error);
             }
             match socket.peer_addr() {
-                Err(e) if e.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
+                Err(e) if e.kind() == io::ErrorKind::NotConnected => {
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
                 other => other.map(drop),
             }
         })?;
@@ -257,13 +275,16 @@ impl TcpStream {
     /// As a read.
     #[track_caller]
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.source.run(Direction::Read, limit(self.read_timeout.get()), |fd| receive(fd, buf, libc::MSG_PEEK))
+        self.source.run(Direction::Read, limit(self.read_timeout.get()), |fd| {
+            receive(fd, buf, libc::MSG_PEEK)
+        })
     }
 }
 
 /// Accepts a connection that does not block and is closed on exec.
 fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SockAddr)> {
-    // SAFETY: the storage is valid for writes of the length given, and `accept4` says how much it wrote.
+    // SAFETY: the storage is valid for writes of the length given, and `accept4` says how much it
+    // wrote.
     let (socket, addr) = unsafe {
         SockAddr::try_init(|storage, len| {
             let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
@@ -286,9 +307,11 @@ fn receive(fd: BorrowedFd<'_>, buf: &mut [u8], flags: libc::c_int) -> io::Result
 
 #[inline]
 fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
-    // MSG_NOSIGNAL: a peer that is gone is an error of this write, not a signal that ends the process.
+    // MSG_NOSIGNAL: a peer that is gone is an error of this write, not a signal that ends the
+    // process.
     // SAFETY: `buf` is valid for reads of its length.
-    let n = unsafe { libc::send(fd.as_raw_fd(), buf.as_ptr().cast(), buf.len(), libc::MSG_NOSIGNAL) };
+    let n =
+        unsafe { libc::send(fd.as_raw_fd(), buf.as_ptr().cast(), buf.len(), libc::MSG_NOSIGNAL) };
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
@@ -299,7 +322,9 @@ impl Read for &TcpStream {
         if buf.is_empty() {
             return Ok(0);
         }
-        let n = self.source.run(Direction::Read, limit(self.read_timeout.get()), |fd| receive(fd, buf, 0))?;
+        let n = self
+            .source
+            .run(Direction::Read, limit(self.read_timeout.get()), |fd| receive(fd, buf, 0))?;
         if n < buf.len() && n > 0 {
             self.source.short_read();
         }
@@ -314,8 +339,10 @@ impl Read for &TcpStream {
         }
         let count = bufs.len().min(libc::UIO_MAXIOV as usize);
         let n = self.source.run(Direction::Read, limit(self.read_timeout.get()), |fd| {
-            // SAFETY: `IoSliceMut` is an `iovec` by its documented layout; each is valid for writes of its length.
-            let n = unsafe { libc::readv(fd.as_raw_fd(), bufs.as_ptr().cast(), count as libc::c_int) };
+            // SAFETY: `IoSliceMut` is an `iovec` by its documented layout; each is valid for writes
+            // of its length.
+            let n =
+                unsafe { libc::readv(fd.as_raw_fd(), bufs.as_ptr().cast(), count as libc::c_int) };
             usize::try_from(n).map_err(|_| io::Error::last_os_error())
         })?;
         if n < asked && n > 0 && count == bufs.len() {
@@ -342,8 +369,9 @@ impl Write for &TcpStream {
         }
         let count = bufs.len().min(libc::UIO_MAXIOV as usize);
         self.source.run(Direction::Write, limit(self.write_timeout.get()), |fd| {
-            // SAFETY: a message header of zeros is valid; `IoSlice` is an `iovec` by its documented layout and each is valid
-            // for reads of its length. sendmsg, unlike writev, takes MSG_NOSIGNAL.
+            // SAFETY: a message header of zeros is valid; `IoSlice` is an `iovec` by its documented
+            // layout and each is valid for reads of its length. sendmsg, unlike writev, takes
+            // MSG_NOSIGNAL.
             let n = unsafe {
                 let mut message: libc::msghdr = std::mem::zeroed();
                 message.msg_iov = bufs.as_ptr().cast_mut().cast();
@@ -406,7 +434,10 @@ macro_rules! descriptor {
         impl fmt::Debug for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let mut debug = f.debug_struct(stringify!($type));
-                debug.field("fd", &self.as_raw_fd()).field("local", &self.local_addr().ok()).finish()
+                debug
+                    .field("fd", &self.as_raw_fd())
+                    .field("local", &self.local_addr().ok())
+                    .finish()
             }
         }
     };
@@ -422,7 +453,10 @@ fn limit(timeout: Option<Duration>) -> Option<Nanos> {
 
 fn checked(timeout: Option<Duration>) -> io::Result<Option<Duration>> {
     if timeout == Some(Duration::ZERO) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a time-out of zero; None waits for ever"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a time-out of zero; None waits for ever",
+        ));
     }
     Ok(timeout)
 }
@@ -433,7 +467,10 @@ fn address(addr: io::Result<socket2::SockAddr>) -> io::Result<SocketAddr> {
 
 /// Tries each address in turn; the last error is the one that is told.
 #[track_caller]
-fn each_address<T>(addr: impl ToSocketAddrs, mut f: impl FnMut(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+fn each_address<T>(
+    addr: impl ToSocketAddrs,
+    mut f: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
     let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for addr in addr.to_socket_addrs()? {
         match f(addr) {

@@ -9,8 +9,9 @@
 //!                          the fiber's record lies in the last bytes below `top`
 //! ```
 //!
-//! Stacks are reused last in, first out, so that a new fiber starts on pages that are warm. They are given back to the
-//! system only when the pool goes; until then a stale pointer to a stack still points to mapped memory.
+//! Stacks are reused last in, first out, so that a new fiber starts on pages that are warm. They
+//! are given back to the system only when the pool goes; until then a stale pointer to a stack
+//! still points to mapped memory.
 
 mod overflow;
 mod pool;
@@ -22,8 +23,8 @@ pub(crate) use overflow::{AlternateStack, install_handler};
 pub(crate) use pool::{StackPool, class_bytes};
 pub use slab::StackGuard;
 
-/// Bytes below each stack that fault when touched. More than one page, because C code built without stack probes may
-/// step over a single one.
+/// Bytes below each stack that fault when touched. More than one page, because C code built without
+/// stack probes may step over a single one.
 pub(crate) const GUARD_BYTES: usize = 16 * 1024;
 
 /// The smallest usable stack: a panic with its backtrace needs about this much.
@@ -33,7 +34,8 @@ pub const STACK_BYTES_MAX: usize = 1 << 30;
 /// What a fiber gets unless told otherwise. Only touched pages cost memory.
 pub const STACK_BYTES_DEFAULT: usize = 256 * 1024;
 
-/// One stack, owned by whoever holds this value. It is `Copy` in spirit only: exactly one fiber uses it at a time.
+/// One stack, owned by whoever holds this value. It is `Copy` in spirit only: exactly one fiber
+/// uses it at a time.
 #[derive(Debug)]
 pub(crate) struct Stack {
     /// One past the highest usable byte.
@@ -64,16 +66,17 @@ pub(crate) struct StackView {
 impl StackView {
     /// # Safety
     ///
-    /// `base` must lie in `stack`, be aligned to 16 bytes and leave at least [`corosensei::stack::MIN_STACK_SIZE`] below
-    /// itself; nothing else may use the bytes from the guard to `base` while the view exists.
+    /// `base` must lie in `stack`, be aligned to 16 bytes and leave at least
+    /// [`corosensei::stack::MIN_STACK_SIZE`] below itself; nothing else may use the bytes from the
+    /// guard to `base` while the view exists.
     pub(crate) unsafe fn new(stack: &Stack, base: NonZeroUsize) -> Self {
         let limit = NonZeroUsize::new(stack.guard().start).unwrap_or(NonZeroUsize::MIN);
         Self { base, limit }
     }
 }
 
-// SAFETY: `base` is aligned and has MIN_STACK_SIZE usable bytes below it (promised to `new`); `limit` is the far end of a
-// guard that faults, so an overflow is caught.
+// SAFETY: `base` is aligned and has MIN_STACK_SIZE usable bytes below it (promised to `new`);
+// `limit` is the far end of a guard that faults, so an overflow is caught.
 #[cfg(unix)]
 unsafe impl corosensei::stack::Stack for StackView {
     fn base(&self) -> NonZeroUsize {

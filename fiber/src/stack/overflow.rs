@@ -1,8 +1,9 @@
 //! Names the fiber that ran over the end of its stack, then aborts.
 //!
-//! The handler runs on an alternate stack, because the fault means that there is no room on the fiber's own. It first
-//! writes what needs no memory, then tries a backtrace, which does: should the overflow have happened inside the
-//! allocator, an alarm ends the attempt and the process all the same.
+//! The handler runs on an alternate stack, because the fault means that there is no room on the
+//! fiber's own. It first writes what needs no memory, then tries a backtrace, which does: should
+//! the overflow have happened inside the allocator, an alarm ends the attempt and the process all
+//! the same.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -19,11 +20,13 @@ static INSTALL: Once = Once::new();
 static mut PREVIOUS_SEGV: MaybeUninit<libc::sigaction> = MaybeUninit::zeroed();
 static mut PREVIOUS_BUS: MaybeUninit<libc::sigaction> = MaybeUninit::zeroed();
 
-/// Installs the handler of this process, once. Faults that are not a fiber's overflow go to the handler before it.
+/// Installs the handler of this process, once. Faults that are not a fiber's overflow go to the
+/// handler before it.
 pub(crate) fn install_handler() {
     INSTALL.call_once(|| {
-        // SAFETY: `sigaction` structs are plain data for which zeros are valid; the handler below is async-signal-safe up
-        // to its last part (see the module). The statics are written here, under `Once`, before the handler can run.
+        // SAFETY: `sigaction` structs are plain data for which zeros are valid; the handler below
+        // is async-signal-safe up to its last part (see the module). The statics are written here,
+        // under `Once`, before the handler can run.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_fault as *const () as usize;
@@ -62,7 +65,8 @@ impl AlternateStack {
         }
         let new = libc::stack_t { ss_sp: mapping, ss_flags: 0, ss_size: ALTERNATE_STACK_BYTES };
         let mut previous = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: 0, ss_size: 0 };
-        // SAFETY: `new` describes the mapping made above, which lives until `drop` takes it out of use.
+        // SAFETY: `new` describes the mapping made above, which lives until `drop` takes it out of
+        // use.
         if unsafe { libc::sigaltstack(&raw const new, &raw mut previous) } != 0 {
             let error = io::Error::last_os_error();
             // SAFETY: nothing uses the mapping.
@@ -75,7 +79,8 @@ impl AlternateStack {
 
 impl Drop for AlternateStack {
     fn drop(&mut self) {
-        // SAFETY: `previous` is what the kernel gave us; after the call nothing refers to the mapping.
+        // SAFETY: `previous` is what the kernel gave us; after the call nothing refers to the
+        // mapping.
         unsafe {
             libc::sigaltstack(&raw const self.previous, ptr::null_mut());
             libc::munmap(self.mapping, ALTERNATE_STACK_BYTES);
@@ -83,8 +88,13 @@ impl Drop for AlternateStack {
     }
 }
 
-extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
-    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo; SIGSEGV and SIGBUS carry an address.
+extern "C" fn on_fault(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    _context: *mut libc::c_void,
+) {
+    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo; SIGSEGV and SIGBUS carry an
+    // address.
     let address = unsafe { (*info).si_addr() } as usize;
     if crate::shard::with_overflowed(address, |fiber| report(fiber)).is_some() {
         std::process::abort();
@@ -92,8 +102,11 @@ extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, _context
     // Not ours: the former handler gets it when the instruction faults again.
     // SAFETY: the statics were filled before this handler was installed and are not written again.
     unsafe {
-        let previous: *const libc::sigaction =
-            if signal == libc::SIGBUS { (&raw const PREVIOUS_BUS).cast() } else { (&raw const PREVIOUS_SEGV).cast() };
+        let previous: *const libc::sigaction = if signal == libc::SIGBUS {
+            (&raw const PREVIOUS_BUS).cast()
+        } else {
+            (&raw const PREVIOUS_SEGV).cast()
+        };
         libc::sigaction(signal, previous, ptr::null_mut());
     }
 }
@@ -123,7 +136,8 @@ struct Stderr;
 
 impl Write for Stderr {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // SAFETY: `text` is valid for its length. A short write to a terminal or pipe loses the rest, which is harmless.
+        // SAFETY: `text` is valid for its length. A short write to a terminal or pipe loses the
+        // rest, which is harmless.
         unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
         Ok(())
     }

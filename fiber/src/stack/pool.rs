@@ -1,7 +1,8 @@
 //! The stacks of one shard: handed out last in, first out, trimmed when the shard is idle.
 //!
-//! A first touch of a page costs some 6 us, a reuse nothing, so touched stacks are kept warm up to a limit. What a deep
-//! call left behind below the watermark is given back when the shard next has nothing to do.
+//! A first touch of a page costs some 6 us, a reuse nothing, so touched stacks are kept warm up to
+//! a limit. What a deep call left behind below the watermark is given back when the shard next has
+//! nothing to do.
 
 use std::io;
 
@@ -56,7 +57,9 @@ pub(crate) fn class_bytes(requested: usize) -> io::Result<usize> {
     }
     Err(io::Error::new(
         io::ErrorKind::InvalidInput,
-        format!("a fiber stack of {requested} bytes cannot work: {STACK_BYTES_MIN} to {STACK_BYTES_MAX} can"),
+        format!(
+            "a fiber stack of {requested} bytes cannot work: {STACK_BYTES_MIN} to {STACK_BYTES_MAX} can"
+        ),
     ))
 }
 
@@ -96,7 +99,9 @@ impl StackPool {
     /// Takes a stack back.
     #[inline]
     pub(crate) fn release(&mut self, stack: Stack) {
-        let Some(class) = self.classes.iter_mut().find(|c| c.usable == stack.usable) else { return };
+        let Some(class) = self.classes.iter_mut().find(|c| c.usable == stack.usable) else {
+            return;
+        };
         if class.warm.len() < self.warm_max {
             class.warm.push(FreeStack { stack, dirty: true });
             class.dirty += 1;
@@ -129,7 +134,8 @@ impl StackPool {
                 budget -= 1;
                 let keep = free.stack.top.get() - WATERMARK_BYTES.min(free.stack.usable);
                 if keep > free.stack.bottom() {
-                    // SAFETY: the stack is unused; bottom and watermark are page-aligned and in a slab.
+                    // SAFETY: the stack is unused; bottom and watermark are page-aligned and in a
+                    // slab.
                     unsafe { discard(free.stack.bottom()..keep) };
                 }
             }

@@ -1,7 +1,8 @@
 //! A slab: one mapping that holds many stacks, each with its guard.
 //!
-//! With guard markers (`MADV_GUARD_INSTALL`, Linux 6.13) the mapping stays one however many stacks it holds. With
-//! `mprotect` each guard splits it, and the kernel's limit on mappings becomes a limit on stacks.
+//! With guard markers (`MADV_GUARD_INSTALL`, Linux 6.13) the mapping stays one however many stacks
+//! it holds. With `mprotect` each guard splits it, and the kernel's limit on mappings becomes a
+//! limit on stacks.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -28,7 +29,8 @@ pub enum StackGuard {
     Auto,
     /// `MADV_GUARD_INSTALL`: a million stacks fit in one mapping. An error on kernels before 6.13.
     Marker,
-    /// `mprotect`: works everywhere, two mappings per stack, so at most half of `vm.max_map_count` stacks.
+    /// `mprotect`: works everywhere, two mappings per stack, so at most half of `vm.max_map_count`
+    /// stacks.
     Protect,
 }
 
@@ -59,11 +61,14 @@ pub(crate) struct Slab {
 }
 
 impl Slab {
-    /// Maps room for `count` stacks. Address space only: no memory is used until a stack is touched.
+    /// Maps room for `count` stacks. Address space only: no memory is used until a stack is
+    /// touched.
     pub(crate) fn map(usable: usize, count: usize, guard: StackGuard) -> io::Result<Self> {
-        let bytes =
-            (usable + GUARD_BYTES).checked_mul(count).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        // SAFETY: a new private anonymous mapping at an address of the kernel's choice touches nothing that exists.
+        let bytes = (usable + GUARD_BYTES)
+            .checked_mul(count)
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        // SAFETY: a new private anonymous mapping at an address of the kernel's choice touches
+        // nothing that exists.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -78,12 +83,14 @@ impl Slab {
             return Err(io::Error::last_os_error());
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        // SAFETY: the range is the mapping made above. A huge page under a stack would make 2 MiB resident for the one
-        // page that most fibers touch; if the advice is refused (no such kernel option), nothing is lost.
+        // SAFETY: the range is the mapping made above. A huge page under a stack would make 2 MiB
+        // resident for the one page that most fibers touch; if the advice is refused (no such
+        // kernel option), nothing is lost.
         unsafe {
             libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE);
         }
-        let start = NonZeroUsize::new(start as usize).ok_or_else(|| io::Error::other("mmap returned address 0"))?;
+        let start = NonZeroUsize::new(start as usize)
+            .ok_or_else(|| io::Error::other("mmap returned address 0"))?;
         Ok(Self { start, bytes, usable, handed_out: 0, guard })
     }
 
@@ -94,7 +101,9 @@ impl Slab {
             return Ok(None);
         }
         let guard_start = self.start.get() + self.handed_out * stride;
-        let Some(top) = self.start.checked_add((self.handed_out + 1) * stride) else { return Ok(None) };
+        let Some(top) = self.start.checked_add((self.handed_out + 1) * stride) else {
+            return Ok(None);
+        };
         self.install_guard(guard_start)?;
         self.handed_out += 1;
         Ok(Some(Stack { top, usable: self.usable }))
@@ -113,8 +122,10 @@ impl Slab {
                     ),
                 ));
             }
-            // SAFETY: the range is page-aligned and lies in this slab's mapping, in a stack not handed out yet.
-            let done = unsafe { libc::mprotect(at as *mut libc::c_void, GUARD_BYTES, libc::PROT_NONE) };
+            // SAFETY: the range is page-aligned and lies in this slab's mapping, in a stack not
+            // handed out yet.
+            let done =
+                unsafe { libc::mprotect(at as *mut libc::c_void, GUARD_BYTES, libc::PROT_NONE) };
             if done != 0 {
                 PROTECTED.fetch_sub(1, Ordering::Relaxed);
                 return Err(io::Error::last_os_error());
@@ -122,7 +133,8 @@ impl Slab {
             return Ok(());
         }
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        // SAFETY: the range is page-aligned and lies in this slab's mapping, in a stack not handed out yet.
+        // SAFETY: the range is page-aligned and lies in this slab's mapping, in a stack not handed
+        // out yet.
         if unsafe { libc::madvise(at as *mut libc::c_void, GUARD_BYTES, MADV_GUARD_INSTALL) } != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -135,7 +147,8 @@ impl Drop for Slab {
         if self.guard == StackGuard::Protect {
             PROTECTED.fetch_sub(self.handed_out, Ordering::Relaxed);
         }
-        // SAFETY: the mapping is this slab's own, and the pool drops slabs only when no stack of theirs is in use.
+        // SAFETY: the mapping is this slab's own, and the pool drops slabs only when no stack of
+        // theirs is in use.
         unsafe { libc::munmap(self.start.get() as *mut libc::c_void, self.bytes) };
     }
 }
@@ -160,7 +173,9 @@ fn markers_work() -> bool {
     use std::sync::OnceLock;
     static WORK: OnceLock<bool> = OnceLock::new();
     *WORK.get_or_init(|| {
-        let Ok(mut slab) = Slab::map(super::STACK_BYTES_MIN, 1, StackGuard::Marker) else { return false };
+        let Ok(mut slab) = Slab::map(super::STACK_BYTES_MIN, 1, StackGuard::Marker) else {
+            return false;
+        };
         slab.carve().is_ok()
     })
 }

@@ -1,8 +1,9 @@
 //! Linux: one `epoll_wait` per wait.
 //!
-//! `polling` makes five system calls per wait on Linux (it arms a timerfd, and clears and re-arms its notifier), and its
-//! event mask lacks `EPOLLRDHUP`. Its epoll descriptor is public, so registrations and waits go to it directly: with an
-//! edge-triggered eventfd of our own that never needs to be read, and a time-out in the wait itself.
+//! `polling` makes five system calls per wait on Linux (it arms a timerfd, and clears and re-arms
+//! its notifier), and its event mask lacks `EPOLLRDHUP`. Its epoll descriptor is public, so
+//! registrations and waits go to it directly: with an edge-triggered eventfd of our own that never
+//! needs to be read, and a time-out in the wait itself.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -58,14 +59,16 @@ impl Backend {
 
     /// # Safety
     ///
-    /// `fd` must stay open until it is deleted. (epoll itself would forgive; the portable poller would not.)
+    /// `fd` must stay open until it is deleted. (epoll itself would forgive; the portable poller
+    /// would not.)
     pub(crate) unsafe fn add(&self, fd: RawFd, token: u64) -> io::Result<()> {
         self.control_add(fd, INTEREST, token)
     }
 
     fn control_add(&self, fd: RawFd, interest: u32, token: u64) -> io::Result<()> {
         let mut event = libc::epoll_event { events: interest, u64: token };
-        // SAFETY: `event` is a live epoll_event that the kernel only reads; a bad `fd` is an error, not a fault.
+        // SAFETY: `event` is a live epoll_event that the kernel only reads; a bad `fd` is an error,
+        // not a fault.
         let done = unsafe {
             libc::epoll_ctl(self.poller.as_fd().as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event)
         };
@@ -108,14 +111,15 @@ impl Backend {
         }
     }
 
-    /// Waits with nanoseconds in the time-out; only for one that is not zero, because the plain call is cheaper.
+    /// Waits with nanoseconds in the time-out; only for one that is not zero, because the plain
+    /// call is cheaper.
     fn wait_precise(&mut self, timeout: Duration) -> i64 {
         let timeout = libc::timespec {
             tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
             tv_nsec: libc::c_long::from(timeout.subsec_nanos()),
         };
-        // SAFETY: the buffer has room for EVENTS_PER_WAIT_MAX events, `timeout` outlives the call, and a null signal mask
-        // leaves the mask alone (its size is then not read).
+        // SAFETY: the buffer has room for EVENTS_PER_WAIT_MAX events, `timeout` outlives the call,
+        // and a null signal mask leaves the mask alone (its size is then not read).
         unsafe {
             libc::syscall(
                 libc::SYS_epoll_pwait2,
@@ -178,7 +182,8 @@ fn readiness(flags: libc::c_int) -> Readiness {
     ready
 }
 
-/// Wakes a reactor that sleeps, from any thread. Clones wake the same one; it may outlive the reactor.
+/// Wakes a reactor that sleeps, from any thread. Clones wake the same one; it may outlive the
+/// reactor.
 #[derive(Debug, Clone)]
 pub struct Notifier {
     eventfd: Arc<OwnedFd>,
@@ -188,8 +193,8 @@ impl Notifier {
     /// Ends the current wait of the reactor, or the next one.
     pub fn notify(&self) {
         let one = 1u64;
-        // SAFETY: eight bytes are read from `one`. The only failure is EAGAIN when 2^64-2 notifications are pending, and
-        // then the reactor wakes anyway.
+        // SAFETY: eight bytes are read from `one`. The only failure is EAGAIN when 2^64-2
+        // notifications are pending, and then the reactor wakes anyway.
         let _ = unsafe { libc::write(self.eventfd.as_raw_fd(), (&raw const one).cast(), 8) };
     }
 }

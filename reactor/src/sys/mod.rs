@@ -1,7 +1,8 @@
 //! The platform's poller behind one name, `Backend`.
 //!
-//! Linux waits on polling's epoll descriptor directly, everything else goes through polling itself. Both offer the same
-//! five calls: `new`, `notifier`, `add`, `delete`, `wait` and `for_each` over what `wait` brought.
+//! Linux waits on polling's epoll descriptor directly, everything else goes through polling itself.
+//! Both offer the same five calls: `new`, `notifier`, `add`, `delete`, `wait` and `for_each` over
+//! what `wait` brought.
 
 cfg_select! {
     any(target_os = "linux", target_os = "android") => {

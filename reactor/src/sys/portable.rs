@@ -1,6 +1,7 @@
 //! Everywhere else: polling's own wait, edge-triggered where the platform can.
 //!
-//! Where it cannot (Windows, some kqueue descriptors), registrations are armed again after each event.
+//! Where it cannot (Windows, some kqueue descriptors), registrations are armed again after each
+//! event.
 
 use std::io;
 use std::sync::Arc;

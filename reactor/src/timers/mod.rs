@@ -1,6 +1,7 @@
 //! A hierarchical timer wheel: arming and cancelling take constant time, however many are armed.
 //!
-//! Nearly every timer is an I/O time-out, and nearly every I/O time-out is cancelled, so cancelling is the hot path.
+//! Nearly every timer is an I/O time-out, and nearly every I/O time-out is cancelled, so cancelling
+//! is the hot path.
 //!
 //! ```text
 //!   level 8  |  64 slots of 2^48 ticks  |
@@ -9,9 +10,10 @@
 //!   level 0  |  64 slots of 1 tick      |---- when time reaches a slot, its timers fire
 //! ```
 //!
-//! A tick is 1,024 ns. A timer lives at the level of the highest base-64 digit in which its tick differs from the current
-//! one. That makes its place a function of both, so two timers of one deadline are always in one list, in the order in
-//! which they were armed. A deadline is rounded up to a tick: a timer is late by up to a tick, and never early.
+//! A tick is 1,024 ns. A timer lives at the level of the highest base-64 digit in which its tick
+//! differs from the current one. That makes its place a function of both, so two timers of one
+//! deadline are always in one list, in the order in which they were armed. A deadline is rounded up
+//! to a tick: a timer is late by up to a tick, and never early.
 
 use slab::Slab;
 
@@ -20,7 +22,8 @@ use crate::clock::Nanos;
 #[cfg(test)]
 mod tests;
 
-/// 2^10 ns per tick: a microsecond is finer than what a poller can sleep, and a shift is cheaper than a division.
+/// 2^10 ns per tick: a microsecond is finer than what a poller can sleep, and a shift is cheaper
+/// than a division.
 const TICK_BITS: u32 = 10;
 /// 64 slots per level, so that one word says which are occupied.
 const SLOT_BITS: u32 = 6;
@@ -104,7 +107,8 @@ impl<T> Timers<T> {
     pub fn insert(&mut self, deadline: Nanos, payload: T) -> TimerKey {
         let serial = self.next_serial;
         self.next_serial += 1;
-        let index = self.entries.insert(Entry { deadline, serial, payload, prev: NIL, next: NIL, list: 0 });
+        let index =
+            self.entries.insert(Entry { deadline, serial, payload, prev: NIL, next: NIL, list: 0 });
         assert!(index < NIL as usize, "more than 2^32 - 1 timers are armed");
         let index = index as u32;
         self.place(index, deadline);
@@ -122,9 +126,11 @@ impl<T> Timers<T> {
         Some(self.entries.remove(key.index as usize).payload)
     }
 
-    /// A moment not after the next firing, at which [`advance`](Self::advance) has something to do; `None` without timers.
+    /// A moment not after the next firing, at which [`advance`](Self::advance) has something to do;
+    /// `None` without timers.
     ///
-    /// It is exact (to the tick) for what fires within 64 ticks and the start of a slot for what is further away.
+    /// It is exact (to the tick) for what fires within 64 ticks and the start of a slot for what is
+    /// further away.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Nanos> {
         if self.lists[DUE].head != NIL {
@@ -133,7 +139,8 @@ impl<T> Timers<T> {
         self.next_slot().map(|(_, _, tick)| tick << TICK_BITS)
     }
 
-    /// Fires every timer whose deadline is at or before `now`: earlier deadlines first, equal ones in the order of arming.
+    /// Fires every timer whose deadline is at or before `now`: earlier deadlines first, equal ones
+    /// in the order of arming.
     ///
     /// `fire` must not panic: timers due in the same call would be lost.
     pub fn advance(&mut self, now: Nanos, mut fire: impl FnMut(T)) {
@@ -158,7 +165,8 @@ impl<T> Timers<T> {
 
     /// The occupied slot that time reaches first: its level, its index and its first tick.
     ///
-    /// Everything at a level comes before everything at the next, because it shares more digits with the current tick.
+    /// Everything at a level comes before everything at the next, because it shares more digits
+    /// with the current tick.
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
         let level = self.occupied.iter().position(|bits| *bits != 0)?;
         let slot = self.occupied[level].trailing_zeros() as usize;
@@ -240,7 +248,8 @@ impl<T> Timers<T> {
             firing.push(index);
             index = self.entries[index as usize].next;
         }
-        // A list is in the order of arming; within one tick the deadlines may still differ. The sort is stable.
+        // A list is in the order of arming; within one tick the deadlines may still differ. The
+        // sort is stable.
         let deadline = |index: &u32| self.entries[*index as usize].deadline;
         if !firing.is_sorted_by_key(deadline) {
             firing.sort_by_key(deadline);

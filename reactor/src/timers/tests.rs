@@ -24,7 +24,8 @@ fn p20_never_early_at_any_level() {
     }
 }
 
-/// Property 20: equal deadlines fire in the order of arming, wherever time stood when each was armed.
+/// Property 20: equal deadlines fire in the order of arming, wherever time stood when each was
+/// armed.
 #[test]
 fn p20_equal_deadlines_are_first_in_first_out() {
     let deadline = 100_000_000;
@@ -105,7 +106,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Property 20: any sequence of arming, cancelling and advancing behaves like a list sorted by deadline.
+    /// Property 20: any sequence of arming, cancelling and advancing behaves like a list sorted by
+    /// deadline.
     #[test]
     fn p20_behaves_like_a_sorted_list(steps in steps()) {
         let mut timers = Timers::new();
@@ -132,7 +134,8 @@ proptest! {
                     let got = fired(&mut timers, now);
                     let mut due: Vec<_> = model.iter().filter(|t| t.0 <= now).copied().collect();
                     due.sort_by_key(|t| t.0);
-                    // Early is an error; a deadline in the tick that is not over yet may come with the next advance.
+                    // Early is an error; a deadline in the tick that is not over yet may come with
+                    // the next advance.
                     let floor = now >> TICK_BITS << TICK_BITS;
                     let must: Vec<u32> = due.iter().filter(|t| t.0 <= floor).map(|t| t.1).collect();
                     prop_assert_eq!(&got, &must);
