@@ -5,14 +5,17 @@
 //! all, the packet gets a result and whoever waits for it is woken.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use crate::cancel::{self, Unwound};
 use crate::fiber::Fiber;
@@ -128,6 +131,8 @@ pub(crate) struct Packet<T> {
     result: Cell<Option<Result<T, JoinError>>>,
     finished: Cell<bool>,
     waiters: Tickets,
+    /// Tasks that await the fiber's end.
+    wakers: RefCell<Vec<Waker>>,
     /// The scope that waits for the fiber, and the fiber's number there.
     scope: Option<(Rc<ScopeData>, usize)>,
 }
@@ -135,7 +140,8 @@ pub(crate) struct Packet<T> {
 impl<T> Packet<T> {
     pub(crate) fn new(scope: Option<(Rc<ScopeData>, usize)>) -> Rc<Self> {
         let (result, finished) = (Cell::new(None), Cell::new(false));
-        Rc::new(Self { result, finished, waiters: Tickets::default(), scope })
+        let (waiters, wakers) = (Tickets::default(), RefCell::new(Vec::new()));
+        Rc::new(Self { result, finished, waiters, wakers, scope })
     }
 
     pub(crate) fn scope(&self) -> Option<&(Rc<ScopeData>, usize)> {
@@ -162,6 +168,10 @@ impl<T> Packet<T> {
         self.result.set(Some(result));
         self.finished.set(true);
         self.waiters.wake_all();
+        if !self.wakers.borrow().is_empty() {
+            // Wakers are user code: nothing is borrowed while they run.
+            self.wakers.take().into_iter().for_each(Waker::wake);
+        }
     }
 
     #[inline(always)]
@@ -338,6 +348,25 @@ impl<T> JoinHandle<T> {
             }
         })
         .unwrap_or_else(|| panic!("{}", cancel::not_in_fiber_error()))
+    }
+}
+
+/// The fiber's end as a future, for [`block_on`](crate::block_on).
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.packet.finished.get() {
+            return Poll::Ready(self.packet.take().unwrap_or_else(|| Err(JoinError::shut_down())));
+        }
+        let wakers = &self.packet.wakers;
+        if !wakers.borrow().iter().any(|waker| waker.will_wake(context.waker())) {
+            // One handle is awaited by one task at a time: what an earlier poll left is stale.
+            // Cloning and dropping a waker is user code: nothing is borrowed meanwhile.
+            let stale = wakers.replace(vec![context.waker().clone()]);
+            drop(stale);
+        }
+        Poll::Pending
     }
 }
 

@@ -266,6 +266,9 @@ impl ShardState {
                 permit: Cell::new(false),
                 cancel_requested: Cell::new(self.phase.get() != Phase::Running),
                 in_park: Cell::new(false),
+                poll_permit: Cell::new(false),
+                in_poll: Cell::new(false),
+                polls: Cell::new(0),
                 shields: Cell::new(0),
                 unwinds: Cell::new(0),
                 generation: Cell::new(0),
@@ -494,6 +497,12 @@ impl ShardState {
         } else {
             record.permit.set(true);
         }
+    }
+
+    /// Ends the wait that the fiber is in with its event.
+    #[inline]
+    pub(crate) fn end_wait(&self, record: &Record) {
+        self.settle(record, Outcome::EVENT);
     }
 
     pub(crate) fn cancel(&self, record: &Record) {
