@@ -45,3 +45,8 @@
 #![forbid(unsafe_code)]
 
 pub use cede_fiber::*;
+
+/// The programs in README.md compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -27,7 +27,9 @@ use crate::tickets::Tickets;
 use crate::wait::{Park, Wait, WaitKind};
 
 /// Why [`JoinHandle::join`] has no value to give.
-pub struct JoinError(Why);
+///
+/// Boxed, so that the result of a fiber that did well is no larger than what it returned.
+pub struct JoinError(Box<Why>);
 
 enum Why {
     /// In a mutex only to make the error `Sync`; it is never contended.
@@ -41,28 +43,28 @@ impl JoinError {
         if payload.is::<Unwound>() {
             Self::shut_down()
         } else {
-            Self(Why::Panicked(Mutex::new(payload)))
+            Self(Box::new(Why::Panicked(Mutex::new(payload))))
         }
     }
 
     pub(crate) fn shut_down() -> Self {
-        Self(Why::ShutDown)
+        Self(Box::new(Why::ShutDown))
     }
 
     pub(crate) fn wait(error: io::Error) -> Self {
-        Self(Why::Wait(error))
+        Self(Box::new(Why::Wait(error)))
     }
 
     /// Whether the fiber panicked.
     #[must_use]
     pub fn is_panic(&self) -> bool {
-        matches!(self.0, Why::Panicked(_))
+        matches!(*self.0, Why::Panicked(_))
     }
 
     /// Whether the fiber was never run, or was unwound, because its runtime shut down.
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
-        matches!(self.0, Why::ShutDown)
+        matches!(*self.0, Why::ShutDown)
     }
 
     /// The payload of the panic, as [`std::thread::JoinHandle::join`] gives it.
@@ -71,18 +73,18 @@ impl JoinError {
     ///
     /// The error itself, when it is not a panic.
     pub fn into_panic(self) -> Result<Box<dyn Any + Send>, Self> {
-        match self.0 {
+        match *self.0 {
             Why::Panicked(payload) => {
                 Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner))
             }
-            other => Err(Self(other)),
+            other => Err(Self(Box::new(other))),
         }
     }
 
     /// The text of the panic, where it has one.
     #[must_use]
     pub fn panic_message(&self) -> Option<String> {
-        let Why::Panicked(payload) = &self.0 else { return None };
+        let Why::Panicked(payload) = &*self.0 else { return None };
         let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
         let text = payload.downcast_ref::<&str>().map(|s| (*s).to_string());
         text.or_else(|| payload.downcast_ref::<String>().cloned())
@@ -91,7 +93,7 @@ impl JoinError {
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &*self.0 {
             Why::Panicked(_) => match self.panic_message() {
                 Some(text) => write!(f, "the fiber panicked: {text}"),
                 None => f.write_str("the fiber panicked"),
@@ -110,7 +112,7 @@ impl fmt::Debug for JoinError {
 
 impl Error for JoinError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.0 {
+        match &*self.0 {
             Why::Wait(error) => Some(error),
             _ => None,
         }
@@ -119,9 +121,9 @@ impl Error for JoinError {
 
 impl From<JoinError> for io::Error {
     fn from(error: JoinError) -> Self {
-        match error.0 {
+        match *error.0 {
             Why::Wait(error) => error,
-            why => Self::other(JoinError(why)),
+            why => Self::other(JoinError(Box::new(why))),
         }
     }
 }
