@@ -66,6 +66,8 @@
 
 mod builder;
 mod cancel;
+#[cfg(feature = "compat-tokio")]
+pub mod compat;
 mod deadline;
 mod deadlock;
 mod dump;
