@@ -23,6 +23,8 @@ static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 /// Runs a future that uses tokio's sockets, timers or `tokio::spawn` to its end on the current
 /// fiber; other fibers run while it is pending.
 ///
+/// tokio's objects must be made inside of the future, where its context is.
+///
 /// What it gives to `tokio::spawn` runs on the background thread, and so must be `Send`.
 ///
 /// # Errors

@@ -61,7 +61,7 @@ fn sockets_and_timers_of_tokio_work_while_other_fibers_run() {
 fn a_deadline_ends_the_wait() {
     run(|| {
         let slept = with_deadline(Duration::from_millis(5), || {
-            compat::tokio(tokio::time::sleep(Duration::from_secs(3600)))
+            compat::tokio(async { tokio::time::sleep(Duration::from_secs(3600)).await })
         });
         assert_eq!(slept.unwrap_err().kind(), ErrorKind::TimedOut);
     })
