@@ -35,6 +35,9 @@ const UNWINDS_MAX: u32 = 100;
 
 thread_local! {
     static SHARD: Cell<*const ShardState> = const { Cell::new(ptr::null()) };
+    /// Where the next shard of this thread begins to count waits: a ticket that outlived its
+    /// runtime must not match a wait of the next one.
+    static NEXT_GENERATION: Cell<u64> = const { Cell::new(1) };
 }
 
 /// Runs `f` with the shard of this thread; `None` when it has none.
@@ -188,7 +191,8 @@ impl ShardState {
             ));
         }
         SHARD.set(self);
-        Ok(Entered(std::marker::PhantomData))
+        self.next_generation.set(NEXT_GENERATION.get());
+        Ok(Entered(self))
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -468,13 +472,14 @@ impl ShardState {
         // It will not end: hand control to the shutdown, which leaves it where it is.
     }
 
-    /// The waker's half of a wait. False when that wait is over.
+    /// The waker's half of a wait. False when that wait is over, or has this outcome already: of two
+    /// wakers that hand something over, one must be told to keep it.
     #[inline]
     pub(crate) fn wake(&self, ticket: Ticket, outcome: Outcome) -> bool {
         let Some(&record) = self.fibers.borrow().get(ticket.slot as usize) else { return false };
         // SAFETY: what is in the table is live.
         let record = unsafe { &*record };
-        if record.generation.get() != ticket.generation {
+        if record.generation.get() != ticket.generation || record.outcome.get().has(outcome) {
             return false;
         }
         self.settle(record, outcome);
@@ -515,10 +520,11 @@ impl ShardState {
 }
 
 /// The thread has a shard while this lives.
-pub(crate) struct Entered<'a>(std::marker::PhantomData<&'a ShardState>);
+pub(crate) struct Entered<'a>(&'a ShardState);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
+        NEXT_GENERATION.set(self.0.next_generation.get());
         SHARD.set(ptr::null());
     }
 }
