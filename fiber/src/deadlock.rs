@@ -9,7 +9,8 @@
 //! The check runs only after a sleep that brought nothing, so it costs a busy shard nothing.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::dump::{self, FiberInfo};
@@ -22,16 +23,14 @@ const FIRST_CHECK: Duration = Duration::from_millis(20);
 /// How long between checks at most.
 const LAST_CHECK: Duration = Duration::from_secs(5);
 
-/// Threads of this process that run a shard or work for one.
-static OWN_THREADS: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts this thread as the runtime's own while it lives.
-pub(crate) struct OwnThread;
+/// Counts this thread as one of the runtime's own while it lives. Those of another runtime are not:
+/// they may wake this one's fibers.
+pub(crate) struct OwnThread(Arc<RuntimeShared>);
 
 impl OwnThread {
-    pub(crate) fn register() -> Self {
-        OWN_THREADS.fetch_add(1, Ordering::Relaxed);
-        Self
+    pub(crate) fn register(runtime: &Arc<RuntimeShared>) -> Self {
+        runtime.own_threads.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(runtime))
     }
 }
 
@@ -43,7 +42,7 @@ pub(crate) fn own_thread_for_ever() {
 
 impl Drop for OwnThread {
     fn drop(&mut self) {
-        OWN_THREADS.fetch_sub(1, Ordering::Relaxed);
+        self.0.own_threads.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -135,14 +134,14 @@ fn is_dead(runtime: &RuntimeShared) -> bool {
         return false;
     }
     let handles = shards.iter().any(|s| s.has_handles.load(Ordering::SeqCst));
-    !handles || !runtime.config.external_wakes || !has_foreign_threads()
+    !handles || !runtime.config.external_wakes || !has_foreign_threads(runtime)
 }
 
-/// Whether the process has threads that are not cede's own. Where that cannot be told the answer is
+/// Whether the process has threads that are not this runtime's own. Where that cannot be told the answer is
 /// yes.
-fn has_foreign_threads() -> bool {
+fn has_foreign_threads(runtime: &RuntimeShared) -> bool {
     match std::fs::read_dir("/proc/self/task") {
-        Ok(tasks) => tasks.count() > OWN_THREADS.load(Ordering::Relaxed),
+        Ok(tasks) => tasks.count() > runtime.own_threads.load(Ordering::Relaxed),
         Err(_) => true,
     }
 }
