@@ -10,7 +10,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::dump::{self, FiberInfo};
@@ -34,10 +34,14 @@ impl OwnThread {
     }
 }
 
-/// Counts a thread of cede's that ends only with the process.
+/// Threads of cede's that serve all runtimes and end only with the process.
+static COMMON_THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts this thread as one that serves all runtimes: it wakes only who has work there, and a
+/// shard with such work is not asked whether it is dead.
 #[cfg(feature = "compat-tokio")]
-pub(crate) fn own_thread_for_ever() {
-    std::mem::forget(OwnThread::register());
+pub(crate) fn register_common_thread() {
+    COMMON_THREADS.fetch_add(1, Ordering::Relaxed);
 }
 
 impl Drop for OwnThread {
@@ -137,11 +141,14 @@ fn is_dead(runtime: &RuntimeShared) -> bool {
     !handles || !runtime.config.external_wakes || !has_foreign_threads(runtime)
 }
 
-/// Whether the process has threads that are not this runtime's own. Where that cannot be told the answer is
-/// yes.
+/// Whether the process has threads that are not this runtime's own. Where that cannot be told the
+/// answer is yes.
 fn has_foreign_threads(runtime: &RuntimeShared) -> bool {
     match std::fs::read_dir("/proc/self/task") {
-        Ok(tasks) => tasks.count() > runtime.own_threads.load(Ordering::Relaxed),
+        Ok(tasks) => {
+            let own = runtime.own_threads.load(Ordering::Relaxed);
+            tasks.count() > own + COMMON_THREADS.load(Ordering::Relaxed)
+        }
         Err(_) => true,
     }
 }
