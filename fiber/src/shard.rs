@@ -395,8 +395,7 @@ impl ShardState {
     pub(crate) fn begin_wait(&self, record: &Record) -> u64 {
         let generation = self.next_generation.get();
         self.next_generation.set(generation + 1);
-        record.generation.set(generation);
-        record.outcome.set(Outcome::NONE);
+        record.begin(generation);
         generation
     }
 
@@ -421,8 +420,7 @@ impl ShardState {
                 self.wait_until(record, deadline);
             }
         }
-        record.generation.set(0);
-        record.outcome.replace(Outcome::NONE)
+        record.end()
     }
 
     fn wait_until(&self, record: &Record, deadline: Nanos) {
@@ -473,33 +471,22 @@ impl ShardState {
         if record.generation.get() != ticket.generation {
             return false;
         }
-        self.settle(record, outcome);
+        if record.settle(outcome) {
+            self.push_ready(record);
+        }
         true
     }
 
     #[inline(always)]
-    fn settle(&self, record: &Record, outcome: Outcome) {
-        record.outcome.set(record.outcome.get().with(outcome));
-        if record.state.get() == State::Parked {
-            record.state.set(State::Ready);
+    pub(crate) fn wakeup(&self, record: &Record) {
+        if record.wakeup() {
             self.push_ready(record);
         }
     }
 
-    /// A plain wakeup: ends `park`, or is remembered for the next one.
-    #[inline(always)]
-    pub(crate) fn wakeup(&self, record: &Record) {
-        if record.in_park.get() {
-            self.settle(record, Outcome::EVENT);
-        } else {
-            record.permit.set(true);
-        }
-    }
-
     pub(crate) fn cancel(&self, record: &Record) {
-        record.cancel_requested.set(true);
-        if record.generation.get() != 0 && record.shields.get() == 0 {
-            self.settle(record, Outcome::CANCEL);
+        if record.cancel() {
+            self.push_ready(record);
         }
     }
 }
