@@ -8,6 +8,7 @@
 //! RUSTFLAGS="--cfg loom" cargo test -p cede-fiber --release --lib loom
 //! ```
 
+mod deadlock;
 mod inbox;
 mod mail;
 mod token;
