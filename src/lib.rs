@@ -1,2 +1,52 @@
-//! cede: stackful fibers that never change their thread.
+//! Stackful fibers for Rust that never change their thread: code that reads from top to bottom on
+//! an event loop that never blocks.
+//!
+//! This crate is the front door. It holds no logic; it names what the crates behind it make.
+//!
+//! | layer | crate | what it is |
+//! |---|---|---|
+//! | fibers | `cede-fiber` | scheduler, stacks, park and wakeup, scopes, deadlines, time, sockets |
+//! | reactor | `cede-reactor` | poller, registrations, timers; knows nothing of fibers |
+//!
+//! # Example
+//!
+//! A server and its client, in fibers of one thread:
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::net::Shutdown;
+//!
+//! use cede::net::{TcpListener, TcpStream};
+//!
+//! fn main() -> anyhow::Result<()> {
+//!     let answer = cede::run(|| -> anyhow::Result<String> {
+//!         let listener = TcpListener::bind("127.0.0.1:0")?;
+//!         let address = listener.local_addr()?;
+//!         cede::spawn(move || -> std::io::Result<()> {
+//!             for stream in listener.incoming() {
+//!                 let stream = stream?;
+//!                 cede::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+//!             }
+//!             Ok(())
+//!         });
+//!
+//!         let mut client = TcpStream::connect(address)?;
+//!         client.write_all(b"hello, fibers")?;
+//!         client.shutdown(Shutdown::Write)?;
+//!         let mut answer = String::new();
+//!         client.read_to_string(&mut answer)?;
+//!         Ok(answer)
+//!     })??;
+//!     assert_eq!(answer, "hello, fibers");
+//!     Ok(())
+//! }
+//! ```
+
+#![forbid(unsafe_code)]
+
 pub use cede_fiber::*;
+
+/// The programs in README.md compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

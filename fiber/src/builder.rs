@@ -188,7 +188,7 @@ impl Builder {
     }
 
     /// Gives a new fiber what differs from the ordinary.
-    #[inline]
+    #[inline(always)]
     fn furnish(self, shard: &ShardState, record: &Record) {
         if let Some(name) = self.name {
             // A new record has no name yet.

@@ -36,6 +36,12 @@ impl OwnThread {
     }
 }
 
+/// Counts a thread of cede's that ends only with the process.
+#[cfg(feature = "compat-tokio")]
+pub(crate) fn own_thread_for_ever() {
+    std::mem::forget(OwnThread::register());
+}
+
 impl Drop for OwnThread {
     fn drop(&mut self) {
         OWN_THREADS.fetch_sub(1, Ordering::Relaxed);

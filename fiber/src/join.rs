@@ -5,14 +5,17 @@
 //! all, the packet gets a result and whoever waits for it is woken.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use crate::cancel::{self, Unwound};
 use crate::fiber::Fiber;
@@ -24,7 +27,9 @@ use crate::tickets::Tickets;
 use crate::wait::{Park, Wait, WaitKind};
 
 /// Why [`JoinHandle::join`] has no value to give.
-pub struct JoinError(Why);
+///
+/// Boxed, so that the result of a fiber that did well is no larger than what it returned.
+pub struct JoinError(Box<Why>);
 
 enum Why {
     /// In a mutex only to make the error `Sync`; it is never contended.
@@ -38,28 +43,28 @@ impl JoinError {
         if payload.is::<Unwound>() {
             Self::shut_down()
         } else {
-            Self(Why::Panicked(Mutex::new(payload)))
+            Self(Box::new(Why::Panicked(Mutex::new(payload))))
         }
     }
 
     pub(crate) fn shut_down() -> Self {
-        Self(Why::ShutDown)
+        Self(Box::new(Why::ShutDown))
     }
 
     pub(crate) fn wait(error: io::Error) -> Self {
-        Self(Why::Wait(error))
+        Self(Box::new(Why::Wait(error)))
     }
 
     /// Whether the fiber panicked.
     #[must_use]
     pub fn is_panic(&self) -> bool {
-        matches!(self.0, Why::Panicked(_))
+        matches!(*self.0, Why::Panicked(_))
     }
 
     /// Whether the fiber was never run, or was unwound, because its runtime shut down.
     #[must_use]
     pub fn is_shutdown(&self) -> bool {
-        matches!(self.0, Why::ShutDown)
+        matches!(*self.0, Why::ShutDown)
     }
 
     /// The payload of the panic, as [`std::thread::JoinHandle::join`] gives it.
@@ -68,18 +73,18 @@ impl JoinError {
     ///
     /// The error itself, when it is not a panic.
     pub fn into_panic(self) -> Result<Box<dyn Any + Send>, Self> {
-        match self.0 {
+        match *self.0 {
             Why::Panicked(payload) => {
                 Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner))
             }
-            other => Err(Self(other)),
+            other => Err(Self(Box::new(other))),
         }
     }
 
     /// The text of the panic, where it has one.
     #[must_use]
     pub fn panic_message(&self) -> Option<String> {
-        let Why::Panicked(payload) = &self.0 else { return None };
+        let Why::Panicked(payload) = &*self.0 else { return None };
         let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
         let text = payload.downcast_ref::<&str>().map(|s| (*s).to_string());
         text.or_else(|| payload.downcast_ref::<String>().cloned())
@@ -88,7 +93,7 @@ impl JoinError {
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &*self.0 {
             Why::Panicked(_) => match self.panic_message() {
                 Some(text) => write!(f, "the fiber panicked: {text}"),
                 None => f.write_str("the fiber panicked"),
@@ -107,7 +112,7 @@ impl fmt::Debug for JoinError {
 
 impl Error for JoinError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.0 {
+        match &*self.0 {
             Why::Wait(error) => Some(error),
             _ => None,
         }
@@ -116,9 +121,9 @@ impl Error for JoinError {
 
 impl From<JoinError> for io::Error {
     fn from(error: JoinError) -> Self {
-        match error.0 {
+        match *error.0 {
             Why::Wait(error) => error,
-            why => Self::other(JoinError(why)),
+            why => Self::other(JoinError(Box::new(why))),
         }
     }
 }
@@ -128,6 +133,8 @@ pub(crate) struct Packet<T> {
     result: Cell<Option<Result<T, JoinError>>>,
     finished: Cell<bool>,
     waiters: Tickets,
+    /// Tasks that await the fiber's end.
+    wakers: RefCell<Vec<Waker>>,
     /// The scope that waits for the fiber, and the fiber's number there.
     scope: Option<(Rc<ScopeData>, usize)>,
 }
@@ -135,7 +142,8 @@ pub(crate) struct Packet<T> {
 impl<T> Packet<T> {
     pub(crate) fn new(scope: Option<(Rc<ScopeData>, usize)>) -> Rc<Self> {
         let (result, finished) = (Cell::new(None), Cell::new(false));
-        Rc::new(Self { result, finished, waiters: Tickets::default(), scope })
+        let (waiters, wakers) = (Tickets::default(), RefCell::new(Vec::new()));
+        Rc::new(Self { result, finished, waiters, wakers, scope })
     }
 
     pub(crate) fn scope(&self) -> Option<&(Rc<ScopeData>, usize)> {
@@ -162,6 +170,10 @@ impl<T> Packet<T> {
         self.result.set(Some(result));
         self.finished.set(true);
         self.waiters.wake_all();
+        if !self.wakers.borrow().is_empty() {
+            // Wakers are user code: nothing is borrowed while they run.
+            self.wakers.take().into_iter().for_each(Waker::wake);
+        }
     }
 
     #[inline(always)]
@@ -338,6 +350,25 @@ impl<T> JoinHandle<T> {
             }
         })
         .unwrap_or_else(|| panic!("{}", cancel::not_in_fiber_error()))
+    }
+}
+
+/// The fiber's end as a future, for [`block_on`](crate::block_on).
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.packet.finished.get() {
+            return Poll::Ready(self.packet.take().unwrap_or_else(|| Err(JoinError::shut_down())));
+        }
+        let wakers = &self.packet.wakers;
+        if !wakers.borrow().iter().any(|waker| waker.will_wake(context.waker())) {
+            // One handle is awaited by one task at a time: what an earlier poll left is stale.
+            // Cloning and dropping a waker is user code: nothing is borrowed meanwhile.
+            let stale = wakers.replace(vec![context.waker().clone()]);
+            drop(stale);
+        }
+        Poll::Pending
     }
 }
 

@@ -66,10 +66,13 @@
 
 mod builder;
 mod cancel;
+#[cfg(feature = "compat-tokio")]
+pub mod compat;
 mod deadline;
 mod deadlock;
 mod dump;
 mod fiber;
+mod future;
 mod inbox;
 mod join;
 mod large_stack;
@@ -98,6 +101,7 @@ pub use deadline::{Deadline, deadline, with_deadline};
 pub use deadlock::Deadlock;
 pub use dump::{FiberInfo, FiberState, fibers};
 pub use fiber::{Fiber, FiberId, current, park, park_timeout, try_current, yield_now};
+pub use future::block_on;
 pub use join::{JoinError, JoinHandle};
 pub use large_stack::{LARGE_STACK_BYTES_DEFAULT, on_large_stack};
 pub use local::{AccessError, FiberLocal};

@@ -1,10 +1,10 @@
 //! What other threads want of one fiber: a wakeup, a cancel, the end of one wait.
 //!
 //! ```text
-//!   63                                  3        2        1        0
-//!   +-----------------------------------+--------+--------+--------+
-//!   | generation of the wait that ended | cancel | permit | queued |
-//!   +-----------------------------------+--------+--------+--------+
+//!   63                                  4      3        2        1        0
+//!   +-----------------------------------+------+--------+--------+--------+
+//!   | generation of the wait that ended | poll | cancel | permit | queued |
+//!   +-----------------------------------+------+--------+--------+--------+
 //! ```
 //!
 //! The word only gathers; the fiber's own shard empties it and decides. `queued` says that the
@@ -16,7 +16,8 @@ use crate::primitive::{AtomicU64, Ordering};
 const QUEUED: u64 = 1;
 const PERMIT: u64 = 2;
 const CANCEL: u64 = 4;
-const GENERATION_SHIFT: u32 = 3;
+const POLL: u64 = 8;
+const GENERATION_SHIFT: u32 = 4;
 
 /// What can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(crate) enum Request {
     Wakeup,
     /// Every wait ends with an error from now on.
     Cancel,
+    /// The future that the fiber runs wants to be polled.
+    Poll,
     /// The wait of this generation is over.
     EndWait(u64),
 }
@@ -38,6 +41,7 @@ pub(crate) struct Mail(AtomicU64);
 pub(crate) struct Gathered {
     pub(crate) permit: bool,
     pub(crate) cancel: bool,
+    pub(crate) poll: bool,
     /// 0: no wait was ended.
     pub(crate) generation: u64,
 }
@@ -58,8 +62,9 @@ impl Mail {
                 | match request {
                     Request::Wakeup => word | PERMIT,
                     Request::Cancel => word | CANCEL,
+                    Request::Poll => word | POLL,
                     Request::EndWait(generation) => {
-                        let flags = word & (QUEUED | PERMIT | CANCEL);
+                        let flags = word & (QUEUED | PERMIT | CANCEL | POLL);
                         flags | (word >> GENERATION_SHIFT).max(generation) << GENERATION_SHIFT
                     }
                 };
@@ -77,6 +82,7 @@ impl Mail {
         Gathered {
             permit: word & PERMIT != 0,
             cancel: word & CANCEL != 0,
+            poll: word & POLL != 0,
             generation: word >> GENERATION_SHIFT,
         }
     }

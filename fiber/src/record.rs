@@ -90,6 +90,12 @@ pub(crate) struct Record {
     pub(crate) cancel_requested: Cell<bool>,
     /// The fiber is in `park`, where a plain wakeup ends the wait.
     pub(crate) in_park: Cell<bool>,
+    /// The fiber's waker was used while it was not waiting in `block_on`.
+    pub(crate) poll_permit: Cell<bool>,
+    /// The fiber waits in `block_on`, where its waker ends the wait.
+    pub(crate) in_poll: Cell<bool>,
+    /// How many `block_on`s the fiber is in.
+    pub(crate) polls: Cell<u32>,
     /// How many `shield`s the fiber is in: no cancel is delivered then.
     pub(crate) shields: Cell<u32>,
     /// How often the shutdown tried to unwind this fiber; 0 in normal life.
@@ -193,6 +199,9 @@ impl Record {
             permit: Cell::new(false),
             cancel_requested: Cell::new(false),
             in_park: Cell::new(false),
+            poll_permit: Cell::new(false),
+            in_poll: Cell::new(false),
+            polls: Cell::new(0),
             shields: Cell::new(0),
             unwinds: Cell::new(0),
             generation: Cell::new(0),

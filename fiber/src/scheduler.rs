@@ -201,6 +201,9 @@ impl ShardState {
         if mail.permit {
             self.wakeup(record);
         }
+        if mail.poll {
+            self.wake_poll(record);
+        }
         if mail.generation != 0 {
             self.wake(crate::wait::Ticket::new(record.slot, mail.generation), Outcome::EVENT);
         }

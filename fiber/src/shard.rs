@@ -244,9 +244,6 @@ impl ShardState {
             unsafe { (*record).yielder.set(yielder) };
             body();
         };
-        // SAFETY: the caller vouches for what `body` borrows; the record's pointer outlives the
-        // coroutine, which is in it.
-        let coroutine = unsafe { Coroutine::with_stack_unchecked(view, run) };
         let serial = self.next_serial.replace(self.next_serial.get() + 1);
         let slot = self.fibers.borrow_mut().insert(record.cast_const()) as u32;
         // The run of one fiber leads to the spawn of another: its deadline is inherited.
@@ -259,13 +256,16 @@ impl ShardState {
         // else.
         unsafe {
             record.write(Record {
-                coroutine: UnsafeCell::new(Some(coroutine)),
+                coroutine: UnsafeCell::new(None),
                 yielder: Cell::new(ptr::null()),
                 state: Cell::new(State::Ready),
                 outcome: Cell::new(Outcome::NONE),
                 permit: Cell::new(false),
                 cancel_requested: Cell::new(self.phase.get() != Phase::Running),
                 in_park: Cell::new(false),
+                poll_permit: Cell::new(false),
+                in_poll: Cell::new(false),
+                polls: Cell::new(0),
                 shields: Cell::new(0),
                 unwinds: Cell::new(0),
                 generation: Cell::new(0),
@@ -285,6 +285,10 @@ impl ShardState {
                 large_guard: Cell::new((0, 0)),
             });
         }
+        // Made last and in place: copying a record costs more than switching to it.
+        // SAFETY: the caller vouches for what `body` borrows; the record's pointer outlives the
+        // coroutine, which is in it.
+        unsafe { *(*record).coroutine.get() = Some(Coroutine::with_stack_unchecked(view, run)) };
         self.push_ready(record);
         // SAFETY: `record` was made from a NonZero address.
         Ok(unsafe { NonNull::new_unchecked(record) })
@@ -480,6 +484,14 @@ impl ShardState {
     #[inline(always)]
     pub(crate) fn wakeup(&self, record: &Record) {
         if record.wakeup() {
+            self.push_ready(record);
+        }
+    }
+
+    /// Ends the wait that the fiber is in with its event.
+    #[inline]
+    pub(crate) fn end_wait(&self, record: &Record) {
+        if record.settle(Outcome::EVENT) {
             self.push_ready(record);
         }
     }

@@ -61,12 +61,13 @@ impl Shard {
             let mail = letter.0.mail.take();
             sum.permit |= mail.permit;
             sum.cancel |= mail.cancel;
+            sum.poll |= mail.poll;
             sum.generation = sum.generation.max(mail.generation);
         }
     }
 }
 
-const EMPTY: Gathered = Gathered { permit: false, cancel: false, generation: 0 };
+const EMPTY: Gathered = Gathered { permit: false, cancel: false, poll: false, generation: 0 };
 
 /// Each thread posts its requests in order while the shard looks twice; what the shard has gathered
 /// in the end must be `expected`.
@@ -93,18 +94,18 @@ fn check(requests: &'static [&'static [Request]], expected: Gathered) {
 
 #[test]
 fn p01_two_wakeups_and_a_cancel_are_gathered() {
-    let expected = Gathered { permit: true, cancel: true, generation: 0 };
+    let expected = Gathered { permit: true, cancel: true, poll: false, generation: 0 };
     check(&[&[Request::Wakeup, Request::Wakeup], &[Request::Cancel]], expected);
 }
 
 #[test]
 fn p04_the_newest_generation_wins() {
-    let expected = Gathered { permit: true, cancel: false, generation: 9 };
+    let expected = Gathered { permit: true, cancel: false, poll: false, generation: 9 };
     check(&[&[Request::EndWait(7), Request::Wakeup], &[Request::EndWait(9)]], expected);
 }
 
 #[test]
 fn p06_three_threads_of_different_mind() {
-    let expected = Gathered { permit: true, cancel: true, generation: 5 };
+    let expected = Gathered { permit: true, cancel: true, poll: false, generation: 5 };
     check(&[&[Request::Wakeup], &[Request::Cancel], &[Request::EndWait(5)]], expected);
 }

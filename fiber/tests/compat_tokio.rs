@@ -1,0 +1,69 @@
+//! Crates that insist on tokio, on fibers.
+#![cfg(feature = "compat-tokio")]
+
+use std::cell::Cell;
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::Duration;
+
+use cede_fiber::{compat, run, spawn, with_deadline, yield_now};
+
+#[test]
+fn sockets_and_timers_of_tokio_work_while_other_fibers_run() {
+    run(|| {
+        let ticks = Rc::new(Cell::new(0u64));
+        let (count, done) = (Rc::clone(&ticks), Rc::new(Cell::new(false)));
+        let stop = Rc::clone(&done);
+        let ticker = spawn(move || {
+            while !stop.get() {
+                count.set(count.get() + 1);
+                yield_now();
+            }
+        });
+        let echoed = compat::tokio(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+            let address = listener.local_addr()?;
+            tokio::spawn(async move {
+                let (stream, _) = listener.accept().await?;
+                loop {
+                    let mut buffer = [0; 64];
+                    stream.readable().await?;
+                    match stream.try_read(&mut buffer) {
+                        Ok(0) => return Ok::<(), std::io::Error>(()),
+                        Ok(n) => drop(stream.try_write(&buffer[..n])?),
+                        Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                        Err(e) => return Err(e),
+                    }
+                }
+            });
+            let client = tokio::net::TcpStream::connect(address).await?;
+            client.writable().await?;
+            client.try_write(b"hello")?;
+            let mut buffer = [0; 64];
+            loop {
+                client.readable().await?;
+                match client.try_read(&mut buffer) {
+                    Ok(n) => return Ok::<_, std::io::Error>(buffer[..n].to_vec()),
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        });
+        assert_eq!(echoed.unwrap().unwrap(), b"hello");
+        done.set(true);
+        ticker.join().unwrap();
+        assert!(ticks.get() > 0);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_deadline_ends_the_wait() {
+    run(|| {
+        let slept = with_deadline(Duration::from_millis(5), || {
+            compat::tokio(async { tokio::time::sleep(Duration::from_secs(3600)).await })
+        });
+        assert_eq!(slept.unwrap_err().kind(), ErrorKind::TimedOut);
+    })
+    .unwrap();
+}
