@@ -20,7 +20,7 @@ use corosensei::{Coroutine, CoroutineResult};
 use slab::Slab;
 
 use crate::cancel;
-use crate::local::Locals;
+use crate::local::{self, Locals};
 use crate::record::{FiberYielder, Outcome, Record, Resume, State};
 use crate::runtime::{Config, RuntimeShared};
 use crate::shared::{FiberShared, ShardShared};
@@ -366,17 +366,21 @@ impl ShardState {
     pub(crate) unsafe fn finish(&self, record: RecordPtr) {
         let record = record.cast_mut();
         // SAFETY: the record is live until `drop_in_place`; the stack is read out before, and has
-        // no destructor.
-        let stack = unsafe {
+        // no destructor. The locals are taken out, so nothing that is dropped here is user code.
+        let (stack, locals) = unsafe {
             if let Some(shared) = (*record).shared.get() {
                 shared.finished.store(true, Ordering::Relaxed);
             }
             self.fibers.borrow_mut().remove((*record).slot as usize);
             let stack = ptr::read(&raw const (*record).stack);
+            let locals = std::mem::take((*record).locals.get_mut());
             ptr::drop_in_place(record);
-            stack
+            (stack, locals)
         };
         self.stacks.borrow_mut().release(stack);
+        if !locals.is_empty() {
+            local::drop_late(locals);
+        }
     }
 
     /// The record of a fiber that is alive.
