@@ -153,8 +153,15 @@ impl<T> Packet<T> {
         self.finished.get()
     }
 
+    /// The result, for a join.
     pub(crate) fn take(&self) -> Option<Result<T, JoinError>> {
-        self.result.take()
+        let result = self.result.take();
+        if let Some((scope, _)) = &self.scope
+            && matches!(&result, Some(Err(error)) if error.is_panic())
+        {
+            scope.panic_taken();
+        }
+        result
     }
 
     #[inline]
@@ -204,7 +211,7 @@ impl<T> Completer<T> {
     /// wait, and its panic must not reach the scheduler.
     #[inline]
     fn discard(&self) {
-        let result = self.packet.take();
+        let result = self.packet.result.take();
         if !std::mem::needs_drop::<T>() && matches!(result, Some(Ok(_))) {
             return;
         }
