@@ -161,8 +161,15 @@ impl<T> Packet<T> {
         self.finished.get()
     }
 
+    /// The result, for a join.
     pub(crate) fn take(&self) -> Option<Result<T, JoinError>> {
-        self.result.take()
+        let result = self.result.take();
+        if let Some((scope, _)) = &self.scope
+            && matches!(&result, Some(Err(error)) if error.is_panic())
+        {
+            scope.panic_taken();
+        }
+        result
     }
 
     #[inline]
@@ -212,17 +219,17 @@ impl<T> Completer<T> {
         self.packet.finish(result);
     }
 
-    /// Tells the scope. The result may borrow from the scope's surroundings: if nobody holds the
-    /// handle, it must go before the scope learns that this child has ended; if somebody does, the
-    /// borrow checker keeps the handle inside of them.
-    #[cold]
-    fn leave(&self, scope: &ScopeData, number: usize) {
-        if Rc::strong_count(&self.packet) == 1 {
-            let result = self.packet.take();
-            // A panic of this destructor has no other place to go.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(result)));
+    /// Drops a result that nobody will ask for, while the fiber still lives: its destructor may
+    /// wait, and its panic must not reach the scheduler.
+    #[inline]
+    fn discard(&self) {
+        let result = self.packet.result.take();
+        if !std::mem::needs_drop::<T>() && matches!(result, Some(Ok(_))) {
+            return;
         }
-        scope.child_ended(number);
+        if catch_unwind(AssertUnwindSafe(|| drop(result))).is_err() {
+            tracing::error!("a destructor panicked in the result of a fiber that nobody joined");
+        }
     }
 }
 
@@ -232,8 +239,13 @@ impl<T> Drop for Completer<T> {
         if !self.packet.is_finished() {
             self.packet.finish(Err(JoinError::shut_down()));
         }
+        if Rc::strong_count(&self.packet) == 1 {
+            self.discard();
+        }
+        // After the result, which may borrow from the scope's surroundings. If somebody holds the
+        // handle, it is still there, and the borrow checker keeps the handle inside of them.
         if let Some((scope, number)) = &self.packet.scope {
-            self.leave(scope, *number);
+            scope.child_ended(*number);
         }
     }
 }

@@ -20,7 +20,7 @@ use corosensei::{Coroutine, CoroutineResult};
 use slab::Slab;
 
 use crate::cancel;
-use crate::local::Locals;
+use crate::local::{self, Locals};
 use crate::record::{FiberYielder, Outcome, Record, Resume, State};
 use crate::runtime::{Config, RuntimeShared};
 use crate::shared::{FiberShared, ShardShared};
@@ -35,6 +35,9 @@ const UNWINDS_MAX: u32 = 100;
 
 thread_local! {
     static SHARD: Cell<*const ShardState> = const { Cell::new(ptr::null()) };
+    /// Where the next shard of this thread begins to count waits: a ticket that outlived its
+    /// runtime must not match a wait of the next one.
+    static NEXT_GENERATION: Cell<u64> = const { Cell::new(1) };
 }
 
 /// Runs `f` with the shard of this thread; `None` when it has none.
@@ -188,7 +191,8 @@ impl ShardState {
             ));
         }
         SHARD.set(self);
-        Ok(Entered(std::marker::PhantomData))
+        self.next_generation.set(NEXT_GENERATION.get());
+        Ok(Entered(self))
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -366,17 +370,21 @@ impl ShardState {
     pub(crate) unsafe fn finish(&self, record: RecordPtr) {
         let record = record.cast_mut();
         // SAFETY: the record is live until `drop_in_place`; the stack is read out before, and has
-        // no destructor.
-        let stack = unsafe {
+        // no destructor. The locals are taken out, so nothing that is dropped here is user code.
+        let (stack, locals) = unsafe {
             if let Some(shared) = (*record).shared.get() {
                 shared.finished.store(true, Ordering::Relaxed);
             }
             self.fibers.borrow_mut().remove((*record).slot as usize);
             let stack = ptr::read(&raw const (*record).stack);
+            let locals = std::mem::take((*record).locals.get_mut());
             ptr::drop_in_place(record);
-            stack
+            (stack, locals)
         };
         self.stacks.borrow_mut().release(stack);
+        if !locals.is_empty() {
+            local::drop_late(locals);
+        }
     }
 
     /// The record of a fiber that is alive.
@@ -466,13 +474,14 @@ impl ShardState {
         // It will not end: hand control to the shutdown, which leaves it where it is.
     }
 
-    /// The waker's half of a wait. False when that wait is over.
+    /// The waker's half of a wait. False when that wait is over, or has this outcome already: of two
+    /// wakers that hand something over, one must be told to keep it.
     #[inline]
     pub(crate) fn wake(&self, ticket: Ticket, outcome: Outcome) -> bool {
         let Some(&record) = self.fibers.borrow().get(ticket.slot as usize) else { return false };
         // SAFETY: what is in the table is live.
         let record = unsafe { &*record };
-        if record.generation.get() != ticket.generation {
+        if record.generation.get() != ticket.generation || record.outcome.get().has(outcome) {
             return false;
         }
         if record.settle(outcome) {
@@ -504,10 +513,11 @@ impl ShardState {
 }
 
 /// The thread has a shard while this lives.
-pub(crate) struct Entered<'a>(std::marker::PhantomData<&'a ShardState>);
+pub(crate) struct Entered<'a>(&'a ShardState);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
+        NEXT_GENERATION.set(self.0.next_generation.get());
         SHARD.set(ptr::null());
     }
 }

@@ -151,7 +151,8 @@ impl RemoteTicket {
     pub fn wake(&self) {
         let fiber = &self.fiber;
         let here = shard::with(|shard| {
-            let here = shard.id() == fiber.shard.id;
+            // Not by its number, which every runtime counts from 0.
+            let here = Arc::ptr_eq(&shard.shared, &fiber.shard);
             if here {
                 shard.wake(Ticket::new(fiber.slot, self.generation), Outcome::EVENT);
             }
@@ -227,8 +228,8 @@ impl Park {
     /// # Errors
     ///
     /// [`TimedOut`](io::ErrorKind::TimedOut) for a deadline; an error that
-    /// [`is_cancelled`](crate::is_cancelled) knows for a cancel. Not when the ticket was used as
-    /// well: the event wins.
+    /// [`is_cancelled`](crate::is_cancelled) knows for a cancel; when a panic unwinds, also one that
+    /// began after the wait. Not when the ticket was used as well: the event wins.
     ///
     /// # Panics
     ///
@@ -246,6 +247,11 @@ impl Park {
             self.generation,
             "a wait was begun inside of another one"
         );
+        // `begin` has looked, but a destructor may end up with a wait that was begun before.
+        if std::thread::panicking() && record.outcome.get() == Outcome::NONE {
+            record.generation.set(0);
+            return Err(cancel::unwinding_error());
+        }
         let outcome = shard.wait(record, what, deadline.unwrap_or(Nanos::MAX), at);
         outcome.into_result()
     }
