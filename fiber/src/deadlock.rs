@@ -23,28 +23,29 @@ const FIRST_CHECK: Duration = Duration::from_millis(20);
 /// How long between checks at most.
 const LAST_CHECK: Duration = Duration::from_secs(5);
 
-/// Threads of this process that run a shard or work for one.
-static OWN_THREADS: AtomicUsize = AtomicUsize::new(0);
+/// Threads of cede's that end only with the process and belong to no runtime.
+static FOR_EVER: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts this thread as the runtime's own while it lives.
-pub(crate) struct OwnThread;
+/// Counts this thread as one of the runtime's own while it lives. Those of another runtime are not:
+/// they may wake this one's fibers.
+pub(crate) struct OwnThread(Arc<RuntimeShared>);
 
 impl OwnThread {
-    pub(crate) fn register() -> Self {
-        OWN_THREADS.fetch_add(1, Ordering::Relaxed);
-        Self
+    pub(crate) fn register(runtime: &Arc<RuntimeShared>) -> Self {
+        runtime.own_threads.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(runtime))
     }
 }
 
 /// Counts a thread of cede's that ends only with the process.
 #[cfg(feature = "compat-tokio")]
 pub(crate) fn own_thread_for_ever() {
-    std::mem::forget(OwnThread::register());
+    FOR_EVER.fetch_add(1, Ordering::Relaxed);
 }
 
 impl Drop for OwnThread {
     fn drop(&mut self) {
-        OWN_THREADS.fetch_sub(1, Ordering::Relaxed);
+        self.0.own_threads.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -123,7 +124,7 @@ fn is_dead(runtime: &RuntimeShared) -> bool {
     match all_hopeless(&runtime.shards) {
         None => false,
         Some(Handles::None) => true,
-        Some(Handles::Held) => !runtime.config.external_wakes || !has_foreign_threads(),
+        Some(Handles::Held) => !runtime.config.external_wakes || !has_foreign_threads(runtime),
     }
 }
 
@@ -158,11 +159,15 @@ pub(crate) fn all_hopeless(shards: &[Arc<ShardShared>]) -> Option<Handles> {
     (before == states()).then_some(if held { Handles::Held } else { Handles::None })
 }
 
-/// Whether the process has threads that are not cede's own. Where that cannot be told the answer is
-/// yes.
-fn has_foreign_threads() -> bool {
+/// Whether the process has threads that are not this runtime's own. Where that cannot be told the
+/// answer is yes.
+fn has_foreign_threads(runtime: &RuntimeShared) -> bool {
     match std::fs::read_dir("/proc/self/task") {
-        Ok(tasks) => tasks.count() > OWN_THREADS.load(Ordering::Relaxed),
+        Ok(tasks) => {
+            let own =
+                runtime.own_threads.load(Ordering::Relaxed) + FOR_EVER.load(Ordering::Relaxed);
+            tasks.count() > own
+        }
         Err(_) => true,
     }
 }

@@ -184,7 +184,7 @@ impl Record {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
 impl Record {
     /// A record of a fiber that will never run, for tests of what can be tested without a switch of
     /// stacks.

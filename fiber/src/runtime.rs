@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::panic::{Location, resume_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -51,6 +51,8 @@ pub(crate) struct Config {
 pub(crate) struct RuntimeShared {
     pub(crate) config: Config,
     pub(crate) shards: Vec<Arc<ShardShared>>,
+    /// Threads that run a shard or work for one.
+    pub(crate) own_threads: AtomicUsize,
     dead: AtomicBool,
     report: Mutex<Vec<FiberInfo>>,
 }
@@ -58,7 +60,13 @@ pub(crate) struct RuntimeShared {
 impl RuntimeShared {
     fn new(config: Config) -> Arc<Self> {
         let shards = (0..config.shards as u32).map(ShardShared::new).collect();
-        Arc::new(Self { config, shards, dead: AtomicBool::new(false), report: Mutex::default() })
+        Arc::new(Self {
+            config,
+            shards,
+            own_threads: AtomicUsize::new(0),
+            dead: AtomicBool::new(false),
+            report: Mutex::default(),
+        })
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -342,7 +350,7 @@ impl Host {
         Ok(Self {
             shard: Rc::new(ShardState::new(shared, Arc::clone(runtime))?),
             _alternate_stack: AlternateStack::install()?,
-            _own_thread: OwnThread::register(),
+            _own_thread: OwnThread::register(runtime),
         })
     }
 }
