@@ -160,8 +160,8 @@ fn wakes(outcome: Outcome) -> bool {
 fn p01_p02_a_wakeup_is_never_lost() {
     loom::model(|| {
         let shard = Shard::new();
-        let data = Arc::new(UnsafeCell::new(0));
-        let (remote, written) = (shard.remote(), Arc::clone(&data));
+        let data = loom::sync::Arc::new(UnsafeCell::new(0));
+        let (remote, written) = (shard.remote(), data.clone());
         let waker = thread::spawn(move || {
             // SAFETY: the reader looks after the wakeup only; the checker proves it.
             written.with_mut(|data| unsafe { *data = 1 });
@@ -309,14 +309,15 @@ fn p06_cancel_against_wakeup() {
 fn p06_two_wakers_a_cancel_and_a_time_out() {
     model_bounded(2, || {
         let shard = Shard::new();
-        let requests = [Some(Request::Wakeup), Some(Request::Wakeup), Some(Request::Cancel), None];
+        let requests: [&[Request]; 3] =
+            [&[Request::Wakeup], &[Request::Wakeup, Request::Cancel], &[]];
         let threads: Vec<_> = requests
             .into_iter()
-            .map(|request| {
+            .map(|requests| {
                 let remote = shard.remote();
-                thread::spawn(move || match request {
-                    Some(request) => remote.post(request),
-                    None => remote.let_time_pass(),
+                thread::spawn(move || match requests {
+                    [] => remote.let_time_pass(),
+                    requests => requests.iter().for_each(|request| remote.post(*request)),
                 })
             })
             .collect();
