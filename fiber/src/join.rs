@@ -270,7 +270,7 @@ impl<F> Quiet<F> {
         Self(ManuallyDrop::new(f))
     }
 
-    fn call<T>(self) -> T
+    pub(crate) fn call<T>(self) -> T
     where
         F: FnOnce() -> T,
     {

@@ -198,6 +198,13 @@ impl Letter {
     }
 }
 
+impl Letter {
+    /// Whether it counts in `ShardShared::tasks`.
+    pub(crate) fn is_start(&self) -> bool {
+        matches!(self, Self::Task(task) if matches!(task.task, Task::Start(_)))
+    }
+}
+
 impl TaskLetter {
     pub(crate) fn open(self) -> Task {
         self.task
