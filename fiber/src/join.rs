@@ -334,6 +334,10 @@ impl<T> JoinHandle<T> {
     /// Asks the fiber to end: its waits fail from now on with an error that
     /// [`is_cancelled`](crate::is_cancelled) knows.
     pub fn cancel(&self) {
+        // A handle may outlive its runtime, and the next one on this thread uses the numbers again.
+        if self.is_finished() {
+            return;
+        }
         shard::with(|shard| {
             if let Some(record) = shard.find(self.slot, self.serial) {
                 shard.cancel(record);
@@ -355,8 +359,8 @@ impl<T> JoinHandle<T> {
     #[must_use]
     pub fn fiber(&self) -> Fiber {
         shard::with(|shard| match shard.find(self.slot, self.serial) {
-            Some(record) => Fiber::new(shard.shared_of(record)),
-            None => {
+            Some(record) if !self.is_finished() => Fiber::new(shard.shared_of(record)),
+            _ => {
                 let shard = Arc::clone(&shard.shared);
                 Fiber::new(FiberShared::gone(shard, self.slot, self.serial))
             }
