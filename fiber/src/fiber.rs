@@ -87,7 +87,9 @@ impl Fiber {
         let fiber = &self.shared;
         let local = shard::with(|shard| {
             let local = Arc::as_ptr(&shard.shared) == Arc::as_ptr(&fiber.shard);
-            if local && let Some(record) = shard.find(fiber.slot, fiber.serial) {
+            // SAFETY: this is the thread of the fiber's shard, and the reference is used in this
+            // block only.
+            if local && let Some(record) = unsafe { fiber.record() } {
                 shard.cancel(record);
             }
             local

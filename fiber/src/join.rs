@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::cancel::{self, Unwound};
 use crate::fiber::Fiber;
 use crate::local;
+use crate::record::Record;
 use crate::scope::ScopeData;
-use crate::shard;
+use crate::shard::{self, ShardState};
 use crate::shared::FiberShared;
 use crate::tickets::Tickets;
 use crate::wait::{Park, Wait, WaitKind};
@@ -323,10 +324,16 @@ impl<T> JoinHandle<T> {
     /// [`is_cancelled`](crate::is_cancelled) knows.
     pub fn cancel(&self) {
         shard::with(|shard| {
-            if let Some(record) = shard.find(self.slot, self.serial) {
+            if let Some(record) = self.record(shard) {
                 shard.cancel(record);
             }
         });
+    }
+
+    /// The fiber's record while it has no result. The result is asked for first, because a handle
+    /// may outlive its runtime, and the next one on this thread counts its fibers anew.
+    fn record<'a>(&self, shard: &'a ShardState) -> Option<&'a Record> {
+        if self.is_finished() { None } else { shard.find(self.slot, self.serial) }
     }
 
     /// Whether the fiber has ended.
@@ -342,7 +349,7 @@ impl<T> JoinHandle<T> {
     /// On a thread without a runtime, where no handle can be.
     #[must_use]
     pub fn fiber(&self) -> Fiber {
-        shard::with(|shard| match shard.find(self.slot, self.serial) {
+        shard::with(|shard| match self.record(shard) {
             Some(record) => Fiber::new(shard.shared_of(record)),
             None => {
                 let shard = Arc::clone(&shard.shared);
