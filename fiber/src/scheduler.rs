@@ -6,7 +6,7 @@
 //! the last look.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cede_reactor::Nanos;
 
@@ -220,11 +220,15 @@ impl ShardState {
                 self.cancel(record);
             }
         }
-        let grace = u64::try_from(grace.as_nanos()).unwrap_or(Nanos::MAX);
-        let limit = self.clock.now().saturating_add(grace);
+        let grace_nanos = u64::try_from(grace.as_nanos()).unwrap_or(Nanos::MAX);
+        let limit = self.clock.now().saturating_add(grace_nanos);
+        // A clock that is moved when there is nothing to do stands still while a fiber that ignores
+        // its cancel yields; then real time counts.
+        let began = Instant::now();
+        let late = || self.clock.skips() && began.elapsed() >= grace;
         // A deadlock here is fibers that ignore their cancel: they are unwound like those that take
         // too long.
-        self.run_until(Some(limit), |shard| shard.live() == 0);
+        self.run_until(Some(limit), |shard| shard.live() == 0 || late());
         self.unwind_all();
         for letter in self.shared.inbox.close() {
             drop(letter);
