@@ -5,6 +5,7 @@
 //! other without end: the clock after every 64 resumes, the reactor when 50 us have passed since
 //! the last look.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -146,8 +147,8 @@ impl ShardState {
         });
         if let Err(error) = polled {
             // The poller's own descriptor fails only when the program closed it.
-            tracing::error!(%error, shard = self.id(), "the reactor cannot wait for events");
             drop(reactor);
+            tracing::error!(%error, shard = self.id(), "the reactor cannot wait for events");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -186,7 +187,7 @@ impl ShardState {
             Letter::Task(task) => match task.open() {
                 Task::Start(start) => {
                     self.shared.tasks.fetch_sub(1, Ordering::Relaxed);
-                    start();
+                    quietly(start);
                 }
                 Task::Stop => {
                     if self.phase.get() == Phase::Running {
@@ -231,7 +232,7 @@ impl ShardState {
         self.run_until(Some(limit), |shard| shard.live() == 0 || late());
         self.unwind_all();
         for letter in self.shared.inbox.close() {
-            drop(letter);
+            quietly(|| drop(letter));
         }
     }
 
@@ -304,6 +305,16 @@ impl ShardState {
             self.finish(record);
         }
         true
+    }
+}
+
+/// Runs what may drop a closure unrun, whose captures have destructors: user code, whose panic must
+/// not unwind the scheduler.
+fn quietly(f: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(f)).is_err() {
+        tracing::error!(
+            "a destructor panicked in a closure that was sent to a shard and never ran"
+        );
     }
 }
 
