@@ -13,6 +13,7 @@
 //! | end early | [`JoinHandle::cancel`], [`is_cancelled`], [`shield`] |
 //! | other threads | [`Runtime`], [`Shard`], [`shards`] |
 //! | sockets | [`net`] |
+//! | blocking calls, files, processes, signals | [`blocking`], [`fs`], [`process`], [`signal`] |
 //! | see inside | [`fibers`], [`Wait`] |
 //! | build a wait of one's own | [`Park`], [`Ticket`], [`RemoteTicket`] |
 //!
@@ -64,19 +65,23 @@
 //! is_send::<cede_fiber::RemoteTicket>();
 //! ```
 
+mod blocking;
 mod builder;
 mod cancel;
 mod deadline;
 mod deadlock;
 mod dump;
 mod fiber;
+pub mod fs;
 mod inbox;
 mod join;
 mod large_stack;
 mod local;
 mod mail;
 pub mod net;
+pub mod os;
 mod primitive;
+pub mod process;
 mod record;
 mod remote;
 mod runtime;
@@ -84,11 +89,16 @@ mod scheduler;
 mod scope;
 mod shard;
 mod shared;
+pub mod signal;
 mod stack;
 mod tickets;
 mod time;
 mod wait;
 
+pub use blocking::{
+    BLOCKING_IDLE_TIMEOUT_DEFAULT, BLOCKING_QUEUE_MAX_DEFAULT, BLOCKING_THREADS_MAX_DEFAULT,
+    BlockingMetrics, blocking, blocking_metrics, try_blocking,
+};
 pub use builder::{Builder, spawn};
 pub use cancel::{is_cancelled, shield};
 pub use cede_reactor::{Clock, Monotonic, Nanos, Virtual};
