@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::dump::{self, FiberInfo};
 use crate::runtime::RuntimeShared;
 use crate::shard::ShardState;
-use crate::shared::FiberShared;
+use crate::shared::{FiberShared, ShardShared};
 
 /// How long a hopeless shard sleeps before the first check.
 const FIRST_CHECK: Duration = Duration::from_millis(20);
@@ -114,9 +114,6 @@ pub(crate) fn sleep(shard: &ShardState, fruitless: u32) -> bool {
 }
 
 fn has_handles(shard: &ShardState) -> bool {
-    if shard.shared.handles.load(Ordering::SeqCst) > 0 {
-        return true;
-    }
     let fibers = shard.fibers.borrow();
     // SAFETY: what is in the table is live.
     fibers
@@ -125,20 +122,42 @@ fn has_handles(shard: &ShardState) -> bool {
 }
 
 fn is_dead(runtime: &RuntimeShared) -> bool {
-    let shards = &runtime.shards;
+    match all_hopeless(&runtime.shards) {
+        None => false,
+        Some(Handles::None) => true,
+        Some(Handles::Held) => !runtime.config.external_wakes || !has_foreign_threads(runtime),
+    }
+}
+
+/// Whether somebody holds what could wake a fiber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handles {
+    None,
+    Held,
+}
+
+/// Whether all shards were hopeless at one moment with nothing under way to any of them; `None` if
+/// not, or if that cannot be told.
+pub(crate) fn all_hopeless(shards: &[Arc<ShardShared>]) -> Option<Handles> {
     let states = || shards.iter().map(|s| s.hopeless.load(Ordering::SeqCst)).collect::<Vec<_>>();
     let before = states();
-    if before.iter().any(|state| state % 2 == 0) || shards.iter().any(|s| s.inbox.has_messages()) {
-        return false;
+    if before.iter().any(|state| state % 2 == 0) {
+        return None;
+    }
+    // Handles before inboxes: who lets go of its handle has sent before. Handles to shards are made
+    // anywhere and so counted now; those to fibers are made on the fiber's own shard, which has
+    // looked for them since it last ran one.
+    let held = |s: &Arc<ShardShared>| {
+        s.handles.load(Ordering::SeqCst) > 0 || s.has_handles.load(Ordering::SeqCst)
+    };
+    let held = shards.iter().any(held);
+    if shards.iter().any(|s| s.inbox.has_messages()) {
+        return None;
     }
     // Unchanged counters: every shard was hopeless all the time between the two looks, so at one
     // moment all were, and what could have been under way from one to another would have been seen
     // in an inbox.
-    if before != states() {
-        return false;
-    }
-    let handles = shards.iter().any(|s| s.has_handles.load(Ordering::SeqCst));
-    !handles || !runtime.config.external_wakes || !has_foreign_threads(runtime)
+    (before == states()).then_some(if held { Handles::Held } else { Handles::None })
 }
 
 /// Whether the process has threads that are not this runtime's own. Where that cannot be told the

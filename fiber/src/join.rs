@@ -161,8 +161,15 @@ impl<T> Packet<T> {
         self.finished.get()
     }
 
+    /// The result, for a join.
     pub(crate) fn take(&self) -> Option<Result<T, JoinError>> {
-        self.result.take()
+        let result = self.result.take();
+        if let Some((scope, _)) = &self.scope
+            && matches!(&result, Some(Err(error)) if error.is_panic())
+        {
+            scope.panic_taken();
+        }
+        result
     }
 
     #[inline]
@@ -216,7 +223,7 @@ impl<T> Completer<T> {
     /// wait, and its panic must not reach the scheduler.
     #[inline]
     fn discard(&self) {
-        let result = self.packet.take();
+        let result = self.packet.result.take();
         if !std::mem::needs_drop::<T>() && matches!(result, Some(Ok(_))) {
             return;
         }
@@ -263,7 +270,7 @@ impl<F> Quiet<F> {
         Self(ManuallyDrop::new(f))
     }
 
-    fn call<T>(self) -> T
+    pub(crate) fn call<T>(self) -> T
     where
         F: FnOnce() -> T,
     {
@@ -327,6 +334,10 @@ impl<T> JoinHandle<T> {
     /// Asks the fiber to end: its waits fail from now on with an error that
     /// [`is_cancelled`](crate::is_cancelled) knows.
     pub fn cancel(&self) {
+        // A handle may outlive its runtime, and the next one on this thread uses the numbers again.
+        if self.is_finished() {
+            return;
+        }
         shard::with(|shard| {
             if let Some(record) = shard.find(self.slot, self.serial) {
                 shard.cancel(record);
@@ -348,8 +359,8 @@ impl<T> JoinHandle<T> {
     #[must_use]
     pub fn fiber(&self) -> Fiber {
         shard::with(|shard| match shard.find(self.slot, self.serial) {
-            Some(record) => Fiber::new(shard.shared_of(record)),
-            None => {
+            Some(record) if !self.is_finished() => Fiber::new(shard.shared_of(record)),
+            _ => {
                 let shard = Arc::clone(&shard.shared);
                 Fiber::new(FiberShared::gone(shard, self.slot, self.serial))
             }

@@ -77,6 +77,8 @@ mod inbox;
 mod join;
 mod large_stack;
 mod local;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod mail;
 pub mod net;
 mod primitive;

@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use crate::shard;
@@ -73,6 +74,15 @@ pub(crate) fn drop_locals() {
     }
     if let Some(rest) = shard::with_current(|_, record| record.locals.take()) {
         std::mem::forget(rest);
+    }
+}
+
+/// Drops locals whose fiber did not: it never ran, or its result's destructor set them. The
+/// scheduler runs these destructors, so they find no fiber, and their panics end here.
+#[cold]
+pub(crate) fn drop_late(locals: Locals) {
+    if catch_unwind(AssertUnwindSafe(|| drop(locals))).is_err() {
+        tracing::error!("a destructor of a fiber local panicked after its fiber");
     }
 }
 
@@ -144,8 +154,7 @@ impl<T: 'static> FiberLocal<T> {
         value.downcast_ref::<T>().map(f).ok_or(AccessError)
     }
 
-    /// Replaces the value of the current fiber and returns the former one, if it was set and nobody
-    /// uses it now.
+    /// Replaces the value of the current fiber. The former one is dropped as soon as nobody uses it.
     ///
     /// # Panics
     ///

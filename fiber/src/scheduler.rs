@@ -230,6 +230,9 @@ impl ShardState {
         self.run_until(Some(limit), |shard| shard.live() == 0);
         self.unwind_all();
         for letter in self.shared.inbox.close() {
+            if letter.is_start() {
+                self.shared.tasks.fetch_sub(1, Ordering::Relaxed);
+            }
             drop(letter);
         }
     }

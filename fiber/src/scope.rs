@@ -24,7 +24,8 @@ use crate::wait::{Park, Wait, WaitKind};
 pub(crate) struct ScopeData {
     /// Slot and serial of those that live.
     children: RefCell<Slab<(u32, u64)>>,
-    panicked: Cell<bool>,
+    /// Children that panicked and whose panic nobody has taken by a join.
+    panics: Cell<usize>,
     /// The parent, once it waits.
     parent: Tickets,
 }
@@ -41,7 +42,12 @@ impl ScopeData {
     }
 
     pub(crate) fn child_panicked(&self) {
-        self.panicked.set(true);
+        self.panics.set(self.panics.get() + 1);
+    }
+
+    /// A join has taken the panic of a child.
+    pub(crate) fn panic_taken(&self) {
+        self.panics.set(self.panics.get() - 1);
     }
 
     pub(crate) fn child_ended(&self, number: usize) {
@@ -146,7 +152,7 @@ where
 {
     let data = Rc::new(ScopeData {
         children: RefCell::new(Slab::new()),
-        panicked: Cell::new(false),
+        panics: Cell::new(0),
         parent: Tickets::default(),
     });
     let scope = Scope { data: Rc::clone(&data), scope: PhantomData, env: PhantomData };
@@ -159,7 +165,7 @@ where
     data.wait_for_children();
     match result {
         Err(payload) => resume_unwind(payload),
-        Ok(_) if data.panicked.get() => panic!("a scoped fiber panicked"),
+        Ok(_) if data.panics.get() > 0 => panic!("a scoped fiber panicked"),
         Ok(value) => value,
     }
 }

@@ -20,7 +20,7 @@ use corosensei::{Coroutine, CoroutineResult};
 use slab::Slab;
 
 use crate::cancel;
-use crate::local::Locals;
+use crate::local::{self, Locals};
 use crate::record::{FiberYielder, Outcome, Record, Resume, State};
 use crate::runtime::{Config, RuntimeShared};
 use crate::shared::{FiberShared, ShardShared};
@@ -370,17 +370,21 @@ impl ShardState {
     pub(crate) unsafe fn finish(&self, record: RecordPtr) {
         let record = record.cast_mut();
         // SAFETY: the record is live until `drop_in_place`; the stack is read out before, and has
-        // no destructor.
-        let stack = unsafe {
+        // no destructor. The locals are taken out, so nothing that is dropped here is user code.
+        let (stack, locals) = unsafe {
             if let Some(shared) = (*record).shared.get() {
                 shared.finished.store(true, Ordering::Relaxed);
             }
             self.fibers.borrow_mut().remove((*record).slot as usize);
             let stack = ptr::read(&raw const (*record).stack);
+            let locals = std::mem::take((*record).locals.get_mut());
             ptr::drop_in_place(record);
-            stack
+            (stack, locals)
         };
         self.stacks.borrow_mut().release(stack);
+        if !locals.is_empty() {
+            local::drop_late(locals);
+        }
     }
 
     /// The record of a fiber that is alive.
@@ -403,8 +407,7 @@ impl ShardState {
     pub(crate) fn begin_wait(&self, record: &Record) -> u64 {
         let generation = self.next_generation.get();
         self.next_generation.set(generation + 1);
-        record.generation.set(generation);
-        record.outcome.set(Outcome::NONE);
+        record.begin(generation);
         generation
     }
 
@@ -429,8 +432,7 @@ impl ShardState {
                 self.wait_until(record, deadline);
             }
         }
-        record.generation.set(0);
-        record.outcome.replace(Outcome::NONE)
+        record.end()
     }
 
     fn wait_until(&self, record: &Record, deadline: Nanos) {
@@ -482,39 +484,30 @@ impl ShardState {
         if record.generation.get() != ticket.generation || record.outcome.get().has(outcome) {
             return false;
         }
-        self.settle(record, outcome);
+        if record.settle(outcome) {
+            self.push_ready(record);
+        }
         true
     }
 
     #[inline(always)]
-    fn settle(&self, record: &Record, outcome: Outcome) {
-        record.outcome.set(record.outcome.get().with(outcome));
-        if record.state.get() == State::Parked {
-            record.state.set(State::Ready);
-            self.push_ready(record);
-        }
-    }
-
-    /// A plain wakeup: ends `park`, or is remembered for the next one.
-    #[inline(always)]
     pub(crate) fn wakeup(&self, record: &Record) {
-        if record.in_park.get() {
-            self.settle(record, Outcome::EVENT);
-        } else {
-            record.permit.set(true);
+        if record.wakeup() {
+            self.push_ready(record);
         }
     }
 
     /// Ends the wait that the fiber is in with its event.
     #[inline]
     pub(crate) fn end_wait(&self, record: &Record) {
-        self.settle(record, Outcome::EVENT);
+        if record.settle(Outcome::EVENT) {
+            self.push_ready(record);
+        }
     }
 
     pub(crate) fn cancel(&self, record: &Record) {
-        record.cancel_requested.set(true);
-        if record.generation.get() != 0 && record.shields.get() == 0 {
-            self.settle(record, Outcome::CANCEL);
+        if record.cancel() {
+            self.push_ready(record);
         }
     }
 }

@@ -147,6 +147,11 @@ pub struct RemoteTicket {
 }
 
 impl RemoteTicket {
+    /// Whether both end the same wait.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.fiber, &other.fiber) && self.generation == other.generation
+    }
+
     /// Ends the wait, if it is still on.
     pub fn wake(&self) {
         let fiber = &self.fiber;

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use slab::Slab;
@@ -14,8 +15,21 @@ use crate::readiness::{Direction, Readiness};
 use crate::source::Source;
 use crate::sys::{Backend, Notifier, RawSource};
 
+/// The generation of the next registration, in whichever reactor: a key that outlived its reactor
+/// means nothing to another one.
+static NEXT_GENERATION: AtomicU32 = AtomicU32::new(1);
+
+fn next_generation() -> NonZeroU32 {
+    loop {
+        // 0 comes once in 2^32 registrations.
+        if let Some(generation) = NonZeroU32::new(NEXT_GENERATION.fetch_add(1, Ordering::Relaxed)) {
+            return generation;
+        }
+    }
+}
+
 /// Names a registration. It stays valid until [`Reactor::deregister`]; after that every call with
-/// it does nothing.
+/// it does nothing, in this reactor and in any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SourceKey {
     index: u32,
@@ -39,7 +53,6 @@ impl SourceKey {
 pub struct Reactor<W> {
     backend: Backend,
     sources: Slab<Source<W>>,
-    next_generation: NonZeroU32,
     /// How many waiters are stored, over all registrations.
     waiting: usize,
 }
@@ -51,12 +64,7 @@ impl<W: Copy + PartialEq> Reactor<W> {
     ///
     /// When the system has no descriptor left for the poller.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            backend: Backend::new()?,
-            sources: Slab::new(),
-            next_generation: NonZeroU32::MIN,
-            waiting: 0,
-        })
+        Ok(Self { backend: Backend::new()?, sources: Slab::new(), waiting: 0 })
     }
 
     /// Wakes this reactor out of [`poll`](Self::poll), from any thread.
@@ -79,7 +87,7 @@ impl<W: Copy + PartialEq> Reactor<W> {
     /// The descriptor must stay open until [`deregister`](Self::deregister) is called with the key
     /// returned.
     pub unsafe fn register(&mut self, source: RawSource) -> io::Result<SourceKey> {
-        let generation = self.next_generation;
+        let generation = next_generation();
         let entry = self.sources.vacant_entry();
         // A slab index beyond 2^32 would need more descriptors than any kernel hands out.
         let index =
@@ -88,7 +96,6 @@ impl<W: Copy + PartialEq> Reactor<W> {
         // SAFETY: the caller keeps the descriptor open until `deregister`.
         unsafe { self.backend.add(source, key.to_token())? };
         entry.insert(Source::new(generation.get()));
-        self.next_generation = generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
         Ok(key)
     }
 

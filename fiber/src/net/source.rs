@@ -62,7 +62,8 @@ impl Source {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     shard::with(|shard| {
                         shard.reactor.borrow_mut().clear_ready(self.key, direction)
-                    });
+                    })
+                    .ok_or_else(cancel::not_in_fiber_error)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => {
@@ -103,7 +104,8 @@ impl Source {
         let waits =
             shard::with(|shard| shard.reactor.borrow_mut().wait(self.key, direction, ticket));
         if waits != Some(true) {
-            return Ok(());
+            // Not ready, and yet the reactor lets nobody wait: it does not know the descriptor.
+            return if self.is_ready(direction) { Ok(()) } else { Err(orphan_error()) };
         }
         let kind = match direction {
             Direction::Read => WaitKind::Read,
@@ -115,6 +117,11 @@ impl Source {
         }
         result
     }
+}
+
+#[cold]
+fn orphan_error() -> io::Error {
+    io::Error::other("this descriptor was opened in a runtime that has ended: nobody watches it")
 }
 
 impl AsRawFd for Source {
