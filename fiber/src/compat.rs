@@ -66,7 +66,7 @@ fn runtime() -> io::Result<&'static Runtime> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .thread_name("cede-tokio")
-        .on_thread_start(deadlock::own_thread_for_ever)
+        .on_thread_start(deadlock::register_common_thread)
         .enable_all()
         .build()?;
     Ok(RUNTIME.get_or_init(|| runtime))

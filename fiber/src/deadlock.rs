@@ -23,9 +23,6 @@ const FIRST_CHECK: Duration = Duration::from_millis(20);
 /// How long between checks at most.
 const LAST_CHECK: Duration = Duration::from_secs(5);
 
-/// Threads of cede's that end only with the process and belong to no runtime.
-static FOR_EVER: AtomicUsize = AtomicUsize::new(0);
-
 /// Counts this thread as one of the runtime's own while it lives. Those of another runtime are not:
 /// they may wake this one's fibers.
 pub(crate) struct OwnThread(Arc<RuntimeShared>);
@@ -37,10 +34,14 @@ impl OwnThread {
     }
 }
 
-/// Counts a thread of cede's that ends only with the process.
+/// Threads of cede's that serve all runtimes and end only with the process.
+static COMMON_THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts this thread as one that serves all runtimes: it wakes only who has work there, and a
+/// shard with such work is not asked whether it is dead.
 #[cfg(feature = "compat-tokio")]
-pub(crate) fn own_thread_for_ever() {
-    FOR_EVER.fetch_add(1, Ordering::Relaxed);
+pub(crate) fn register_common_thread() {
+    COMMON_THREADS.fetch_add(1, Ordering::Relaxed);
 }
 
 impl Drop for OwnThread {
@@ -164,9 +165,8 @@ pub(crate) fn all_hopeless(shards: &[Arc<ShardShared>]) -> Option<Handles> {
 fn has_foreign_threads(runtime: &RuntimeShared) -> bool {
     match std::fs::read_dir("/proc/self/task") {
         Ok(tasks) => {
-            let own =
-                runtime.own_threads.load(Ordering::Relaxed) + FOR_EVER.load(Ordering::Relaxed);
-            tasks.count() > own
+            let own = runtime.own_threads.load(Ordering::Relaxed);
+            tasks.count() > own + COMMON_THREADS.load(Ordering::Relaxed)
         }
         Err(_) => true,
     }

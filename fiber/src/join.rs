@@ -20,8 +20,9 @@ use std::task::{Context, Poll, Waker};
 use crate::cancel::{self, Unwound};
 use crate::fiber::Fiber;
 use crate::local;
+use crate::record::Record;
 use crate::scope::ScopeData;
-use crate::shard;
+use crate::shard::{self, ShardState};
 use crate::shared::FiberShared;
 use crate::tickets::Tickets;
 use crate::wait::{Park, Wait, WaitKind};
@@ -334,15 +335,17 @@ impl<T> JoinHandle<T> {
     /// Asks the fiber to end: its waits fail from now on with an error that
     /// [`is_cancelled`](crate::is_cancelled) knows.
     pub fn cancel(&self) {
-        // A handle may outlive its runtime, and the next one on this thread uses the numbers again.
-        if self.is_finished() {
-            return;
-        }
         shard::with(|shard| {
-            if let Some(record) = shard.find(self.slot, self.serial) {
+            if let Some(record) = self.record(shard) {
                 shard.cancel(record);
             }
         });
+    }
+
+    /// The fiber's record while it has no result. The result is asked for first, because a handle
+    /// may outlive its runtime, and the next one on this thread counts its fibers anew.
+    fn record<'a>(&self, shard: &'a ShardState) -> Option<&'a Record> {
+        if self.is_finished() { None } else { shard.find(self.slot, self.serial) }
     }
 
     /// Whether the fiber has ended.
@@ -358,9 +361,9 @@ impl<T> JoinHandle<T> {
     /// On a thread without a runtime, where no handle can be.
     #[must_use]
     pub fn fiber(&self) -> Fiber {
-        shard::with(|shard| match shard.find(self.slot, self.serial) {
-            Some(record) if !self.is_finished() => Fiber::new(shard.shared_of(record)),
-            _ => {
+        shard::with(|shard| match self.record(shard) {
+            Some(record) => Fiber::new(shard.shared_of(record)),
+            None => {
                 let shard = Arc::clone(&shard.shared);
                 Fiber::new(FiberShared::gone(shard, self.slot, self.serial))
             }

@@ -284,9 +284,12 @@ impl RuntimeBuilder {
         let first = Host::new(&runtime, 0).map_err(RunError::Start)?;
         let _entered = first.shard.enter().map_err(RunError::Start)?;
         let threads = start_threads(&runtime).map_err(RunError::Start)?;
-        let result = run_first(&first.shard, main, at);
-        runtime.stop_all();
-        first.shard.shut_down(runtime.config.shutdown_grace);
+        let result = never_unwinding(|| {
+            let result = run_first(&first.shard, main, at);
+            runtime.stop_all();
+            first.shard.shut_down(runtime.config.shutdown_grace);
+            result
+        });
         for thread in threads {
             if let Err(payload) = thread.join() {
                 resume_unwind(payload);
@@ -321,7 +324,7 @@ where
     F: FnOnce() -> T,
 {
     // SAFETY: what `main` borrows outlives the caller, `RuntimeBuilder::run`, which does not return
-    // or unwind before the shard has shut down. Nothing between the spawn and the shutdown unwinds.
+    // or unwind before the shard has shut down (`never_unwinding` sees to the latter).
     let spawned = unsafe { Builder::new().name("main").spawn_on(shard, main, None, at) };
     let main = match spawned {
         Ok(main) => main,
@@ -373,6 +376,8 @@ fn start_threads(runtime: &Arc<RuntimeShared>) -> io::Result<Vec<thread::JoinHan
             }
         }
     }
+    // Else the channel would not end when a thread panics before it reports.
+    drop(started);
     for _ in &threads {
         // A thread reports once, or has panicked, and then its end of the channel is gone.
         if let Ok(Err(error)) = starts.recv() {
@@ -404,10 +409,27 @@ fn run_other(runtime: &Arc<RuntimeShared>, index: usize, started: &mpsc::Sender<
     if failed {
         return;
     }
-    let ended = host.shard.run_until(None, |shard| shard.phase.get() != Phase::Running);
-    if ended == Ended::Deadlock {
-        runtime.end_dead();
+    never_unwinding(|| {
+        let ended = host.shard.run_until(None, |shard| shard.phase.get() != Phase::Running);
+        if ended == Ended::Deadlock {
+            runtime.end_dead();
+        }
+        deadlock::contribute(&host.shard);
+        host.shard.shut_down(runtime.config.shutdown_grace);
+    });
+}
+
+/// Runs the scheduler. Should it ever unwind (a bug here, or a clock that panics) the process is
+/// aborted: fibers would lose their stacks without an end, and what they lent to others with them.
+fn never_unwinding<R>(scheduler: impl FnOnce() -> R) -> R {
+    struct Abort;
+    impl Drop for Abort {
+        fn drop(&mut self) {
+            std::process::abort();
+        }
     }
-    deadlock::contribute(&host.shard);
-    host.shard.shut_down(runtime.config.shutdown_grace);
+    let abort = Abort;
+    let result = scheduler();
+    std::mem::forget(abort);
+    result
 }

@@ -443,6 +443,14 @@ impl ShardState {
         self.timers.borrow_mut().cancel(timer);
     }
 
+    /// Lets every other fiber that is ready run first.
+    #[inline(always)]
+    pub(crate) fn give_way(&self, record: &Record) {
+        record.state.set(State::Ready);
+        self.push_ready(record);
+        self.suspend(record);
+    }
+
     /// Switches to the scheduler. The caller has said why: the fiber is parked, or in the run
     /// queue.
     #[inline(always)]

@@ -48,7 +48,7 @@ fn sleep_until_nanos(
     until: Nanos,
     at: &'static Location<'static>,
 ) -> io::Result<()> {
-    Park::check(record)?;
+    Park::check(shard, record)?;
     let limit = record.deadline.get();
     shard.begin_wait(record);
     let outcome = shard.wait(record, Wait::new(WaitKind::Sleep, 0), until, at);

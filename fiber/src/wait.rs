@@ -190,20 +190,28 @@ impl Park {
         let Some((shard, record)) = (unsafe { shard::here() }) else {
             return Err(cancel::not_in_fiber_error());
         };
-        Self::check(record)?;
+        Self::check(shard, record)?;
         Ok(Self { generation: shard.begin_wait(record), marker: std::marker::PhantomData })
     }
 
     /// Whether this fiber may wait at all.
     #[inline(always)]
-    pub(crate) fn check(record: &Record) -> io::Result<()> {
+    pub(crate) fn check(shard: &ShardState, record: &Record) -> io::Result<()> {
         if std::thread::panicking() {
             return Err(cancel::unwinding_error());
         }
         if record.is_cancelled() {
-            return Err(cancel::cancelled_error());
+            return Err(Self::refuse(shard, record));
         }
         Ok(())
+    }
+
+    /// The error of a wait that a cancelled fiber tries. It gives way once: a loop that ignores
+    /// errors, as those of acceptors do, must not keep the shard, and a shutdown can unwind it.
+    #[cold]
+    fn refuse(shard: &ShardState, record: &Record) -> io::Error {
+        shard.give_way(record);
+        cancel::cancelled_error()
     }
 
     /// What ends this wait, for use on this shard.
