@@ -48,3 +48,86 @@ impl Tickets {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::rc::Rc;
+
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+    use crate::wait::{Park, Wait, WaitKind};
+    use crate::{JoinHandle, is_cancelled, run, spawn, yield_now};
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Come,
+        GiveUp(Index),
+        WakeAll,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => Just(Step::Come),
+            3 => any::<Index>().prop_map(Step::GiveUp),
+            1 => Just(Step::WakeAll),
+        ];
+        prop::collection::vec(step, 1..50)
+    }
+
+    /// A fiber that waits on the list and writes its number down when it was woken.
+    fn waiter(number: u32, list: &Rc<Tickets>, log: &Rc<RefCell<Vec<u32>>>) -> JoinHandle<()> {
+        let (list, log) = (Rc::clone(list), Rc::clone(log));
+        let handle = spawn(move || {
+            let park = Park::begin().unwrap();
+            let ticket = park.ticket();
+            list.push(ticket);
+            match park.wait(Wait::new(WaitKind::Other, 0), None) {
+                Ok(()) => log.borrow_mut().push(number),
+                Err(error) => {
+                    assert!(is_cancelled(&error));
+                    list.remove(ticket);
+                }
+            }
+        });
+        yield_now();
+        handle
+    }
+
+    fn check(steps: Vec<Step>) {
+        let (list, log) = (Rc::new(Tickets::default()), Rc::default());
+        // Who waits, in the order of coming.
+        let mut waiting: Vec<(u32, JoinHandle<()>)> = Vec::new();
+        for (number, step) in (0..).zip(steps) {
+            match step {
+                Step::Come => waiting.push((number, waiter(number, &list, &log))),
+                Step::GiveUp(index) if !waiting.is_empty() => {
+                    let (_, fiber) = waiting.remove(index.index(waiting.len()));
+                    fiber.cancel();
+                    fiber.join().unwrap();
+                }
+                Step::GiveUp(_) => {}
+                Step::WakeAll => {
+                    list.wake_all();
+                    yield_now();
+                    let expected: Vec<u32> = waiting.drain(..).map(|(number, _)| number).collect();
+                    assert_eq!(log.take(), expected, "each once, in the order of coming");
+                }
+            }
+            assert!(log.borrow().is_empty(), "woken by nobody");
+            let held = usize::from(list.first.get().is_some()) + list.more.borrow().len();
+            assert_eq!(held, waiting.len(), "who gave up is out of the list");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        #[cfg_attr(miri, ignore = "switches stacks, which Miri cannot")]
+        fn p03_waiters_are_woken_once_in_the_order_of_coming(steps in steps()) {
+            run(move || check(steps)).unwrap();
+        }
+    }
+}
