@@ -29,7 +29,7 @@ static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 ///
 /// # Errors
 ///
-/// As [`block_on`](crate::block_on); when the background thread cannot be started.
+/// As [`block_on`]; when the background thread cannot be started.
 ///
 /// # Examples
 ///
