@@ -5,7 +5,7 @@
 //! all, the packet gets a result and whoever waits for it is woken.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -134,8 +134,8 @@ pub(crate) struct Packet<T> {
     result: Cell<Option<Result<T, JoinError>>>,
     finished: Cell<bool>,
     waiters: Tickets,
-    /// Tasks that await the fiber's end.
-    wakers: RefCell<Vec<Waker>>,
+    /// Of the task that awaits the fiber's end.
+    waker: Cell<Option<Box<Waker>>>,
     /// The scope that waits for the fiber, and the fiber's number there.
     scope: Option<(Rc<ScopeData>, usize)>,
 }
@@ -143,8 +143,8 @@ pub(crate) struct Packet<T> {
 impl<T> Packet<T> {
     pub(crate) fn new(scope: Option<(Rc<ScopeData>, usize)>) -> Rc<Self> {
         let (result, finished) = (Cell::new(None), Cell::new(false));
-        let (waiters, wakers) = (Tickets::default(), RefCell::new(Vec::new()));
-        Rc::new(Self { result, finished, waiters, wakers, scope })
+        let (waiters, waker) = (Tickets::default(), Cell::new(None));
+        Rc::new(Self { result, finished, waiters, waker, scope })
     }
 
     pub(crate) fn scope(&self) -> Option<&(Rc<ScopeData>, usize)> {
@@ -178,9 +178,8 @@ impl<T> Packet<T> {
         self.result.set(Some(result));
         self.finished.set(true);
         self.waiters.wake_all();
-        if !self.wakers.borrow().is_empty() {
-            // Wakers are user code: nothing is borrowed while they run.
-            self.wakers.take().into_iter().for_each(Waker::wake);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 
@@ -380,13 +379,10 @@ impl<T> Future for JoinHandle<T> {
         if self.packet.finished.get() {
             return Poll::Ready(self.packet.take().unwrap_or_else(|| Err(JoinError::shut_down())));
         }
-        let wakers = &self.packet.wakers;
-        if !wakers.borrow().iter().any(|waker| waker.will_wake(context.waker())) {
-            // One handle is awaited by one task at a time: what an earlier poll left is stale.
-            // Cloning and dropping a waker is user code: nothing is borrowed meanwhile.
-            let stale = wakers.replace(vec![context.waker().clone()]);
-            drop(stale);
-        }
+        // One handle is awaited by one task at a time: what an earlier poll left is stale. Cloning
+        // and dropping a waker is user code, which may look at this packet: it is in order then.
+        let waker = Box::new(context.waker().clone());
+        drop(self.packet.waker.replace(Some(waker)));
         Poll::Pending
     }
 }

@@ -1,15 +1,17 @@
 //! A list of those who wait for one thing on one shard. Nearly always one, who then costs no
 //! allocation.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use crate::wait::Ticket;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Tickets {
     first: Cell<Option<Ticket>>,
-    more: RefCell<VecDeque<Ticket>>,
+    /// Boxed and absent, because making and dropping an empty queue costs too.
+    #[allow(clippy::box_collection, reason = "one word when there are none")]
+    more: Cell<Option<Box<VecDeque<Ticket>>>>,
 }
 
 impl Tickets {
@@ -18,39 +20,49 @@ impl Tickets {
         if self.first.get().is_none() {
             self.first.set(Some(ticket));
         } else {
-            self.more.borrow_mut().push_back(ticket);
+            self.push_more(ticket);
         }
+    }
+
+    #[cold]
+    fn push_more(&self, ticket: Ticket) {
+        let mut more = self.more.take().unwrap_or_default();
+        more.push_back(ticket);
+        self.more.set(Some(more));
     }
 
     /// Takes out one that gave up.
     pub(crate) fn remove(&self, ticket: Ticket) {
+        let mut more = self.more.take();
         if self.first.get() == Some(ticket) {
-            self.first.set(self.more.borrow_mut().pop_front());
-        } else {
-            self.more.borrow_mut().retain(|t| *t != ticket);
+            self.first.set(more.as_mut().and_then(|more| more.pop_front()));
+        } else if let Some(more) = &mut more {
+            more.retain(|t| *t != ticket);
         }
+        self.more.set(more);
     }
 
     #[inline]
     pub(crate) fn wake_all(&self) {
         if let Some(first) = self.first.take() {
             first.wake();
-            if !self.more.borrow().is_empty() {
-                self.wake_more();
+            if let Some(more) = self.more.take() {
+                wake_each(*more);
             }
         }
     }
+}
 
-    #[cold]
-    fn wake_more(&self) {
-        for ticket in self.more.take() {
-            ticket.wake();
-        }
+#[cold]
+fn wake_each(tickets: VecDeque<Ticket>) {
+    for ticket in tickets {
+        ticket.wake();
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::cell::RefCell;
     use std::rc::Rc;
 
     use proptest::prelude::*;
@@ -116,7 +128,10 @@ mod tests {
                 }
             }
             assert!(log.borrow().is_empty(), "woken by nobody");
-            let held = usize::from(list.first.get().is_some()) + list.more.borrow().len();
+            let more = list.more.take();
+            let count = more.as_ref().map_or(0, |more| more.len());
+            list.more.set(more);
+            let held = usize::from(list.first.get().is_some()) + count;
             assert_eq!(held, waiting.len(), "who gave up is out of the list");
         }
     }
