@@ -177,12 +177,20 @@ where
         let result = catch_unwind(AssertUnwindSafe(f));
         completer.packet.finish(result.map_err(JoinError::panicked));
     };
+    // A body that finds no place is dropped, and its completer with it, before the reason is known:
+    // the waiters are to be told the reason.
+    packet.lock().starting = true;
     // SAFETY: closure and result are 'static.
     let spawned = shard::with(|shard| unsafe { builder.spawn_on(shard, body, None, at) });
-    if let Some(Err(error)) = spawned {
-        // The body, and with it the completer, was dropped, which left a plainer reason; this one
-        // is better.
-        packet.lock().result = Some(Err(JoinError::wait(error)));
+    let abandoned = {
+        let mut state = packet.lock();
+        state.starting = false;
+        state.abandoned
+    };
+    match spawned {
+        Some(Err(error)) => packet.finish(Err(JoinError::wait(error))),
+        _ if abandoned => packet.finish(Err(JoinError::shut_down())),
+        _ => {}
     }
 }
 
@@ -195,13 +203,26 @@ struct PacketState<T> {
     result: Option<Result<T, JoinError>>,
     finished: bool,
     cancelled: bool,
+    /// `start` is making the fiber, and will finish the packet if that fails.
+    starting: bool,
+    /// The completer was dropped meanwhile.
+    abandoned: bool,
     waiters: Vec<Waiter>,
+    /// Once it runs, for cancelling it.
     fiber: Option<Fiber>,
 }
 
 impl<T> Default for PacketState<T> {
     fn default() -> Self {
-        Self { result: None, finished: false, cancelled: false, waiters: Vec::new(), fiber: None }
+        Self {
+            result: None,
+            finished: false,
+            cancelled: false,
+            starting: false,
+            abandoned: false,
+            waiters: Vec::new(),
+            fiber: None,
+        }
     }
 }
 
@@ -239,9 +260,14 @@ struct Completer<T> {
 
 impl<T> Drop for Completer<T> {
     fn drop(&mut self) {
-        if !self.packet.lock().finished {
-            self.packet.finish(Err(JoinError::shut_down()));
+        {
+            let mut state = self.packet.lock();
+            if state.finished || state.starting {
+                state.abandoned = true;
+                return;
+            }
         }
+        self.packet.finish(Err(JoinError::shut_down()));
     }
 }
 
@@ -281,14 +307,21 @@ impl<T> RemoteJoinHandle<T> {
                 return Ok(());
             }
             let park = Park::begin()?;
+            let ticket = park.remote_ticket();
             {
                 let mut state = self.packet.lock();
                 if state.finished {
                     return Ok(());
                 }
-                state.waiters.push(Waiter::Fiber(park.remote_ticket()));
+                state.waiters.push(Waiter::Fiber(ticket.clone()));
             }
-            park.wait(Wait::new(WaitKind::Call, u64::from(self.shard)), None)?;
+            let waited = park.wait(Wait::new(WaitKind::Call, u64::from(self.shard)), None);
+            if waited.is_err() {
+                // Else who waits again and again with a deadline leaves a ticket each time.
+                let mut state = self.packet.lock();
+                state.waiters.retain(|w| !matches!(w, Waiter::Fiber(other) if other.same(&ticket)));
+            }
+            waited?;
         }
     }
 

@@ -147,6 +147,10 @@ pub struct RemoteTicket {
 }
 
 impl RemoteTicket {
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.fiber, &other.fiber) && self.generation == other.generation
+    }
+
     /// Ends the wait, if it is still on.
     pub fn wake(&self) {
         let fiber = &self.fiber;
@@ -236,8 +240,8 @@ impl Park {
     /// # Errors
     ///
     /// [`TimedOut`](io::ErrorKind::TimedOut) for a deadline; an error that
-    /// [`is_cancelled`](crate::is_cancelled) knows for a cancel; when a panic unwinds, also one that
-    /// began after the wait. Not when the ticket was used as well: the event wins.
+    /// [`is_cancelled`](crate::is_cancelled) knows for a cancel; when a panic unwinds, also one
+    /// that began after the wait. Not when the ticket was used as well: the event wins.
     ///
     /// # Panics
     ///
@@ -245,7 +249,17 @@ impl Park {
     #[inline(always)]
     #[track_caller]
     pub fn wait(self, what: Wait, deadline: Option<Nanos>) -> io::Result<()> {
-        let at = Location::caller();
+        self.wait_at(what, deadline, Location::caller())
+    }
+
+    /// Like [`wait`](Self::wait), and says where.
+    #[inline(always)]
+    pub(crate) fn wait_at(
+        self,
+        what: Wait,
+        deadline: Option<Nanos>,
+        at: &'static Location<'static>,
+    ) -> io::Result<()> {
         // SAFETY: the references are used in this call only.
         let Some((shard, record)) = (unsafe { shard::here() }) else {
             return Err(cancel::not_in_fiber_error());
