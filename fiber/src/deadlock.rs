@@ -105,9 +105,6 @@ pub(crate) fn sleep(shard: &ShardState, fruitless: u32) -> bool {
 }
 
 fn has_handles(shard: &ShardState) -> bool {
-    if shard.shared.handles.load(Ordering::SeqCst) > 0 {
-        return true;
-    }
     let fibers = shard.fibers.borrow();
     // SAFETY: what is in the table is live.
     fibers
@@ -128,7 +125,11 @@ fn is_dead(runtime: &RuntimeShared) -> bool {
     if before != states() {
         return false;
     }
-    let handles = shards.iter().any(|s| s.has_handles.load(Ordering::SeqCst));
+    // Handles to a shard are counted where they are made, which may be another shard while this one
+    // sleeps; those to a fiber only where it runs.
+    let handles = shards
+        .iter()
+        .any(|s| s.has_handles.load(Ordering::SeqCst) || s.handles.load(Ordering::SeqCst) > 0);
     !handles || !runtime.config.external_wakes || !has_foreign_threads()
 }
 
