@@ -192,6 +192,8 @@ impl ShardState {
                 Task::Stop => {
                     if self.phase.get() == Phase::Running {
                         self.phase.set(Phase::Draining);
+                        // Now, before a letter of a shard that ends already wakes somebody here.
+                        deadlock::contribute(self);
                     }
                 }
             },
