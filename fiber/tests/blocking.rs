@@ -253,14 +253,16 @@ fn calls_cut_short_leave_nothing_behind() {
             })
             .unwrap();
         // Calls that have begun.
-        run(|| support::cut_short("blocking", || {
-            let slow = || std::thread::sleep(Duration::from_micros(100));
-            loop {
-                blocking(slow)?;
-            }
-            #[allow(unreachable_code, reason = "the loop ends by an error; this is its type")]
-            Ok(())
-        }))
+        run(|| {
+            support::cut_short("blocking", || {
+                let slow = || std::thread::sleep(Duration::from_micros(100));
+                loop {
+                    blocking(slow)?;
+                }
+                #[allow(unreachable_code, reason = "the loop ends by an error; this is its type")]
+                Ok(())
+            })
+        })
         .unwrap();
     });
 }

@@ -154,9 +154,8 @@ fn running_out_of_descriptors_neither_spins_nor_ends_the_listener() {
             };
             assert_eq!(plain.raw_os_error(), Some(libc::EMFILE), "accept tells the error");
             let cpu = cpu_time();
-            let patient = with_deadline(Duration::from_millis(300), || {
-                listener.incoming().next().unwrap()
-            });
+            let patient =
+                with_deadline(Duration::from_millis(300), || listener.incoming().next().unwrap());
             assert_eq!(patient.unwrap_err().kind(), ErrorKind::TimedOut);
             let spent = cpu_time() - cpu;
             assert!(spent < Duration::from_millis(15), "spun for {spent:?} of 300 ms");
@@ -227,7 +226,10 @@ fn options_are_set_and_told() {
         assert_eq!(a.linger().unwrap(), Some(Duration::from_secs(3)));
         a.set_linger(None).unwrap();
         assert_eq!(a.write_timeout().unwrap(), Some(Duration::from_secs(1)));
-        assert_eq!(a.set_read_timeout(Some(Duration::ZERO)).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            a.set_read_timeout(Some(Duration::ZERO)).unwrap_err().kind(),
+            ErrorKind::InvalidInput
+        );
         assert!(a.take_error().unwrap().is_none());
     });
 }

@@ -79,7 +79,10 @@ pub(crate) fn cut_short<T>(what: &str, call: impl Fn() -> io::Result<T> + Clone 
     (0..CUT_SHORT_ROUNDS).for_each(round);
     let after = (descriptors(), resident_kib());
     assert_eq!(after.0, before.0, "{what}: descriptors");
-    assert!(after.1 <= before.1 + GROWTH_KIB_MAX, "{what}: memory from {before:?} to {after:?} KiB");
+    assert!(
+        after.1 <= before.1 + GROWTH_KIB_MAX,
+        "{what}: memory from {before:?} to {after:?} KiB"
+    );
 }
 
 /// A directory of its own that goes with the value.
