@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use cede_reactor::{Clock, Monotonic};
 
+use crate::blocking::{Pool, PoolConfig};
 use crate::builder::Builder;
 use crate::deadlock::{self, Deadlock, OwnThread};
 use crate::dump::FiberInfo;
@@ -44,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) shutdown_grace: Duration,
     pub(crate) external_wakes: bool,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) blocking: PoolConfig,
 }
 
 /// What all shards of a runtime share.
@@ -53,6 +55,7 @@ pub(crate) struct RuntimeShared {
     pub(crate) shards: Vec<Arc<ShardShared>>,
     /// Threads that run a shard or work for one.
     pub(crate) own_threads: AtomicUsize,
+    pub(crate) blocking: Arc<Pool>,
     dead: AtomicBool,
     report: Mutex<Vec<FiberInfo>>,
 }
@@ -60,10 +63,12 @@ pub(crate) struct RuntimeShared {
 impl RuntimeShared {
     fn new(config: Config) -> Arc<Self> {
         let shards = (0..config.shards as u32).map(ShardShared::new).collect();
+        let blocking = Pool::new(config.blocking);
         Arc::new(Self {
             config,
             shards,
             own_threads: AtomicUsize::new(0),
+            blocking,
             dead: AtomicBool::new(false),
             report: Mutex::default(),
         })
@@ -179,6 +184,7 @@ impl Runtime {
                 shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
                 external_wakes: true,
                 clock: Arc::new(Monotonic::new()),
+                blocking: PoolConfig::default(),
             },
         }
     }
@@ -257,6 +263,27 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How many threads the pool of [`blocking`](crate::blocking) may have. Default:
+    /// [`BLOCKING_THREADS_MAX_DEFAULT`](crate::BLOCKING_THREADS_MAX_DEFAULT).
+    pub fn blocking_threads_max(mut self, threads: usize) -> Self {
+        self.config.blocking.threads_max = threads.max(1);
+        self
+    }
+
+    /// How many blocking calls may wait for a thread before [`try_blocking`](crate::try_blocking)
+    /// refuses. Default: [`BLOCKING_QUEUE_MAX_DEFAULT`](crate::BLOCKING_QUEUE_MAX_DEFAULT).
+    pub fn blocking_queue_max(mut self, jobs: usize) -> Self {
+        self.config.blocking.queue_max = jobs;
+        self
+    }
+
+    /// How long a thread of the blocking pool waits for work before it ends. Default:
+    /// [`BLOCKING_IDLE_TIMEOUT_DEFAULT`](crate::BLOCKING_IDLE_TIMEOUT_DEFAULT).
+    pub fn blocking_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.config.blocking.idle_timeout = timeout;
+        self
+    }
+
     /// Runs `main` on the first shard. See [`run`].
     ///
     /// # Errors
@@ -295,6 +322,7 @@ impl RuntimeBuilder {
                 resume_unwind(payload);
             }
         }
+        runtime.blocking.close(runtime.config.shutdown_grace);
         finish(&runtime, result)
     }
 }

@@ -307,7 +307,7 @@ fn p16_a_rethrown_unwinding_is_a_shutdown_and_not_a_panic() {
             handle
         })
         .unwrap();
-    let error: cede_fiber::JoinError = handle.join().map(|()| ()).unwrap_err();
+    let error: cede_fiber::JoinError = handle.join().unwrap_err();
     assert!(error.is_shutdown() && !error.is_panic());
 }
 
@@ -367,7 +367,7 @@ fn p24_a_destructor_that_panics_in_the_unwinding_ends_only_its_fiber() {
         })
         .unwrap();
     assert_eq!(drops.dropped(), 2);
-    assert!(handle.join().map(|()| ()).unwrap_err().is_panic());
+    assert!(handle.join().unwrap_err().is_panic());
 }
 
 /// Bug: what a closure captured was dropped by the scheduler outside of any catch when its shard

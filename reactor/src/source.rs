@@ -76,9 +76,7 @@ pub(crate) struct Source<W> {
 }
 
 impl<W: Copy + PartialEq> Source<W> {
-    pub(crate) fn new(generation: u32) -> Self {
-        // Optimistic: the first operation is tried, not waited for.
-        let ready = Readiness::READABLE | Readiness::WRITABLE;
+    pub(crate) fn new(generation: u32, ready: Readiness) -> Self {
         Self { generation, ready, readers: Waiters::new(), writers: Waiters::new() }
     }
 
