@@ -201,7 +201,7 @@ impl World {
         Ok(())
     }
 
-    /// Every way that something happened to becomes ready, and its waiters are woken in their order.
+    /// Every way that something happened to becomes ready, its waiters are woken in their order.
     /// A way to which nothing happened may become ready too, because the poller reports all that
     /// holds of a descriptor with each event; then its waiters must be woken as well.
     fn poll(&mut self) -> Result<(), TestCaseError> {
