@@ -68,7 +68,7 @@
 mod blocking;
 mod builder;
 mod cancel;
-#[cfg(feature = "compat-tokio")]
+#[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
 pub mod compat;
 mod deadline;
 mod deadlock;
@@ -97,6 +97,7 @@ mod shard;
 mod shared;
 pub mod signal;
 mod stack;
+mod tasks;
 mod tickets;
 mod time;
 mod wait;

@@ -61,6 +61,9 @@ impl ShardState {
             if self.shared.inbox.has_messages() {
                 self.receive();
             }
+            if self.tasks.has_woken() {
+                self.wake_tasks();
+            }
             if done(self) {
                 return Ended::Done;
             }
@@ -153,6 +156,15 @@ impl ShardState {
             drop(reactor);
             tracing::error!(%error, shard = self.id(), "the reactor cannot wait for events");
             std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Calls the wakers of async tasks whose descriptors have become ready: user code, so nothing is
+    /// borrowed.
+    #[cold]
+    fn wake_tasks(&self) {
+        for waker in self.tasks.take_woken() {
+            quietly("waker of a task", || waker.wake());
         }
     }
 

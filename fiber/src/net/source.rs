@@ -160,7 +160,7 @@ impl Source {
     }
 
     #[inline]
-    fn is_ready(&self, direction: Direction) -> bool {
+    pub(crate) fn is_ready(&self, direction: Direction) -> bool {
         let Some(key) = self.registration.key.get() else { return true };
         self.nonblocking.get()
             || shard::with(|shard| {
@@ -168,6 +168,21 @@ impl Source {
                 reactor.is_ready(key, direction) || !reactor.knows(key)
             })
             .unwrap_or(true)
+    }
+
+    /// Lets a ticket wait for a direction. False when that is ready.
+    #[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
+    pub(crate) fn wait_with(&self, direction: Direction, ticket: Ticket) -> bool {
+        let Some(key) = self.registration.key.get() else { return false };
+        shard::with(|shard| shard.reactor.borrow_mut().wait(key, direction, ticket)) == Some(true)
+    }
+
+    /// Takes back a ticket of [`wait_with`](Self::wait_with).
+    #[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
+    pub(crate) fn unwait_with(&self, direction: Direction, ticket: Ticket) {
+        if let Some(key) = self.registration.key.get() {
+            shard::with(|shard| shard.reactor.borrow_mut().unwait(key, direction, ticket));
+        }
     }
 
     #[inline]
