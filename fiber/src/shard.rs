@@ -302,6 +302,7 @@ impl ShardState {
                 in_park: Cell::new(false),
                 shields: Cell::new(0),
                 unwinds: Cell::new(0),
+                borrows: Cell::new(false),
                 generation: Cell::new(0),
                 deadline: Cell::new(deadline),
                 wait: Cell::new(Wait::new(WaitKind::Park, 0)),
