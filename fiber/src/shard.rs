@@ -305,6 +305,7 @@ impl ShardState {
                 polls: Cell::new(0),
                 shields: Cell::new(0),
                 unwinds: Cell::new(0),
+                borrows: Cell::new(false),
                 generation: Cell::new(0),
                 deadline: Cell::new(deadline),
                 wait: Cell::new(Wait::new(WaitKind::Park, 0)),
