@@ -12,7 +12,7 @@ use cede_reactor::{Direction, Nanos, SourceKey};
 use crate::cancel;
 use crate::record::Outcome;
 use crate::shard;
-use crate::wait::{Park, Wait, WaitKind};
+use crate::wait::{self, Park, Wait, WaitKind};
 
 /// Operations in a row that succeed at once before a fiber gives way to others: a peer that never
 /// lets it wait must not keep the shard.
@@ -54,6 +54,9 @@ impl Source {
         limit: Option<Nanos>,
         mut operation: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
+        if self.turn.get() >= OPERATIONS_PER_TURN {
+            self.end_turn()?;
+        }
         loop {
             if !self.is_ready(direction) {
                 self.wait(direction, limit)?;
@@ -67,7 +70,7 @@ impl Source {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => {
-                    self.count_turn();
+                    self.turn.set(self.turn.get() + 1);
                     return done;
                 }
             }
@@ -85,14 +88,13 @@ impl Source {
         shard::with(|shard| shard.reactor.borrow().is_ready(self.key, direction)).unwrap_or(true)
     }
 
-    #[inline]
-    fn count_turn(&self) {
-        let turn = self.turn.get() + 1;
-        self.turn.set(turn);
-        if turn >= OPERATIONS_PER_TURN {
-            self.turn.set(0);
-            crate::yield_now();
-        }
+    /// Gives way, and fails where a wait would have: a peer that never lets the fiber wait must not
+    /// keep it from its cancel or its deadline. Before an operation, so that nothing is lost.
+    #[cold]
+    fn end_turn(&self) -> io::Result<()> {
+        self.turn.set(0);
+        crate::yield_now();
+        wait::check_now()
     }
 
     /// Parks until the direction is ready.
