@@ -215,7 +215,9 @@ fn p32_data_and_end_in_one_segment_never_hang_a_reader() {
             }
             assert_eq!(total, length);
             assert_eq!(stream.read(&mut buf)?, 0, "the end stays the end");
-            writer.map(|w| w.join().unwrap());
+            if let Some(writer) = writer {
+                writer.join().unwrap();
+            }
         }
         Ok(())
     });

@@ -34,19 +34,29 @@ impl OwnThread {
     }
 }
 
-/// Threads of cede's that serve all runtimes and end only with the process.
-static COMMON_THREADS: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts this thread as one that serves all runtimes: it wakes only who has work there, and a
-/// shard with such work is not asked whether it is dead.
-#[cfg(feature = "compat-tokio")]
-pub(crate) fn register_common_thread() {
-    COMMON_THREADS.fetch_add(1, Ordering::Relaxed);
-}
-
 impl Drop for OwnThread {
     fn drop(&mut self) {
         self.0.own_threads.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Threads that wake only fibers that wait for them, and wait themselves now.
+static HELPER_THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts this thread, while it lives, as one that wakes nobody by itself: a helper of cede's that
+/// serves any runtime. One that runs a user's code is not such a thread meanwhile.
+pub(crate) struct HelperThread(());
+
+impl HelperThread {
+    pub(crate) fn register() -> Self {
+        HELPER_THREADS.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for HelperThread {
+    fn drop(&mut self) {
+        HELPER_THREADS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -166,7 +176,7 @@ fn has_foreign_threads(runtime: &RuntimeShared) -> bool {
     match std::fs::read_dir("/proc/self/task") {
         Ok(tasks) => {
             let own = runtime.own_threads.load(Ordering::Relaxed);
-            tasks.count() > own + COMMON_THREADS.load(Ordering::Relaxed)
+            tasks.count() > own + HELPER_THREADS.load(Ordering::Relaxed)
         }
         Err(_) => true,
     }

@@ -5,7 +5,7 @@
 //! all, the packet gets a result and whoever waits for it is woken.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -20,8 +20,9 @@ use std::task::{Context, Poll, Waker};
 use crate::cancel::{self, Unwound};
 use crate::fiber::Fiber;
 use crate::local;
+use crate::record::Record;
 use crate::scope::ScopeData;
-use crate::shard;
+use crate::shard::{self, ShardState};
 use crate::shared::FiberShared;
 use crate::tickets::Tickets;
 use crate::wait::{Park, Wait, WaitKind};
@@ -133,8 +134,8 @@ pub(crate) struct Packet<T> {
     result: Cell<Option<Result<T, JoinError>>>,
     finished: Cell<bool>,
     waiters: Tickets,
-    /// Tasks that await the fiber's end.
-    wakers: RefCell<Vec<Waker>>,
+    /// Of the task that awaits the fiber's end.
+    waker: Cell<Option<Box<Waker>>>,
     /// The scope that waits for the fiber, and the fiber's number there.
     scope: Option<(Rc<ScopeData>, usize)>,
 }
@@ -142,8 +143,8 @@ pub(crate) struct Packet<T> {
 impl<T> Packet<T> {
     pub(crate) fn new(scope: Option<(Rc<ScopeData>, usize)>) -> Rc<Self> {
         let (result, finished) = (Cell::new(None), Cell::new(false));
-        let (waiters, wakers) = (Tickets::default(), RefCell::new(Vec::new()));
-        Rc::new(Self { result, finished, waiters, wakers, scope })
+        let (waiters, waker) = (Tickets::default(), Cell::new(None));
+        Rc::new(Self { result, finished, waiters, waker, scope })
     }
 
     pub(crate) fn scope(&self) -> Option<&(Rc<ScopeData>, usize)> {
@@ -177,9 +178,8 @@ impl<T> Packet<T> {
         self.result.set(Some(result));
         self.finished.set(true);
         self.waiters.wake_all();
-        if !self.wakers.borrow().is_empty() {
-            // Wakers are user code: nothing is borrowed while they run.
-            self.wakers.take().into_iter().for_each(Waker::wake);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 
@@ -334,15 +334,17 @@ impl<T> JoinHandle<T> {
     /// Asks the fiber to end: its waits fail from now on with an error that
     /// [`is_cancelled`](crate::is_cancelled) knows.
     pub fn cancel(&self) {
-        // A handle may outlive its runtime, and the next one on this thread uses the numbers again.
-        if self.is_finished() {
-            return;
-        }
         shard::with(|shard| {
-            if let Some(record) = shard.find(self.slot, self.serial) {
+            if let Some(record) = self.record(shard) {
                 shard.cancel(record);
             }
         });
+    }
+
+    /// The fiber's record while it has no result. The result is asked for first, because a handle
+    /// may outlive its runtime, and the next one on this thread counts its fibers anew.
+    fn record<'a>(&self, shard: &'a ShardState) -> Option<&'a Record> {
+        if self.is_finished() { None } else { shard.find(self.slot, self.serial) }
     }
 
     /// Whether the fiber has ended.
@@ -358,9 +360,9 @@ impl<T> JoinHandle<T> {
     /// On a thread without a runtime, where no handle can be.
     #[must_use]
     pub fn fiber(&self) -> Fiber {
-        shard::with(|shard| match shard.find(self.slot, self.serial) {
-            Some(record) if !self.is_finished() => Fiber::new(shard.shared_of(record)),
-            _ => {
+        shard::with(|shard| match self.record(shard) {
+            Some(record) => Fiber::new(shard.shared_of(record)),
+            None => {
                 let shard = Arc::clone(&shard.shared);
                 Fiber::new(FiberShared::gone(shard, self.slot, self.serial))
             }
@@ -377,13 +379,10 @@ impl<T> Future for JoinHandle<T> {
         if self.packet.finished.get() {
             return Poll::Ready(self.packet.take().unwrap_or_else(|| Err(JoinError::shut_down())));
         }
-        let wakers = &self.packet.wakers;
-        if !wakers.borrow().iter().any(|waker| waker.will_wake(context.waker())) {
-            // One handle is awaited by one task at a time: what an earlier poll left is stale.
-            // Cloning and dropping a waker is user code: nothing is borrowed meanwhile.
-            let stale = wakers.replace(vec![context.waker().clone()]);
-            drop(stale);
-        }
+        // One handle is awaited by one task at a time: what an earlier poll left is stale. Cloning
+        // and dropping a waker is user code, which may look at this packet: it is in order then.
+        let waker = Box::new(context.waker().clone());
+        drop(self.packet.waker.replace(Some(waker)));
         Poll::Pending
     }
 }

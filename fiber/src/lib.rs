@@ -13,6 +13,7 @@
 //! | end early | [`JoinHandle::cancel`], [`is_cancelled`], [`shield`] |
 //! | other threads | [`Runtime`], [`Shard`], [`shards`] |
 //! | sockets | [`net`] |
+//! | blocking calls, files, processes, signals | [`blocking`], [`fs`], [`process`], [`signal`] |
 //! | see inside | [`fibers`], [`Wait`] |
 //! | build a wait of one's own | [`Park`], [`Ticket`], [`RemoteTicket`] |
 //!
@@ -64,6 +65,7 @@
 //! is_send::<cede_fiber::RemoteTicket>();
 //! ```
 
+mod blocking;
 mod builder;
 mod cancel;
 #[cfg(feature = "compat-tokio")]
@@ -72,6 +74,7 @@ mod deadline;
 mod deadlock;
 mod dump;
 mod fiber;
+pub mod fs;
 mod future;
 mod inbox;
 mod join;
@@ -81,7 +84,9 @@ mod local;
 mod loom_tests;
 mod mail;
 pub mod net;
+pub mod os;
 mod primitive;
+pub mod process;
 mod record;
 mod remote;
 mod runtime;
@@ -89,11 +94,16 @@ mod scheduler;
 mod scope;
 mod shard;
 mod shared;
+pub mod signal;
 mod stack;
 mod tickets;
 mod time;
 mod wait;
 
+pub use blocking::{
+    BLOCKING_IDLE_TIMEOUT_DEFAULT, BLOCKING_QUEUE_MAX_DEFAULT, BLOCKING_THREADS_MAX_DEFAULT,
+    BlockingMetrics, blocking, blocking_metrics, try_blocking,
+};
 pub use builder::{Builder, spawn};
 pub use cancel::{is_cancelled, shield};
 pub use cede_reactor::{Clock, Monotonic, Nanos, Virtual};

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use cede_reactor::{Clock, Monotonic};
 
+use crate::blocking::{Pool, PoolConfig};
 use crate::builder::Builder;
 use crate::deadlock::{self, Deadlock, OwnThread};
 use crate::dump::FiberInfo;
@@ -44,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) shutdown_grace: Duration,
     pub(crate) external_wakes: bool,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) blocking: PoolConfig,
 }
 
 /// What all shards of a runtime share.
@@ -53,6 +55,7 @@ pub(crate) struct RuntimeShared {
     pub(crate) shards: Vec<Arc<ShardShared>>,
     /// Threads that run a shard or work for one.
     pub(crate) own_threads: AtomicUsize,
+    pub(crate) blocking: Arc<Pool>,
     dead: AtomicBool,
     report: Mutex<Vec<FiberInfo>>,
 }
@@ -60,10 +63,12 @@ pub(crate) struct RuntimeShared {
 impl RuntimeShared {
     fn new(config: Config) -> Arc<Self> {
         let shards = (0..config.shards as u32).map(ShardShared::new).collect();
+        let blocking = Pool::new(config.blocking);
         Arc::new(Self {
             config,
             shards,
             own_threads: AtomicUsize::new(0),
+            blocking,
             dead: AtomicBool::new(false),
             report: Mutex::default(),
         })
@@ -179,6 +184,7 @@ impl Runtime {
                 shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
                 external_wakes: true,
                 clock: Arc::new(Monotonic::new()),
+                blocking: PoolConfig::default(),
             },
         }
     }
@@ -257,6 +263,27 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How many threads the pool of [`blocking`](crate::blocking) may have. Default:
+    /// [`BLOCKING_THREADS_MAX_DEFAULT`](crate::BLOCKING_THREADS_MAX_DEFAULT).
+    pub fn blocking_threads_max(mut self, threads: usize) -> Self {
+        self.config.blocking.threads_max = threads.max(1);
+        self
+    }
+
+    /// How many blocking calls may wait for a thread before [`try_blocking`](crate::try_blocking)
+    /// refuses. Default: [`BLOCKING_QUEUE_MAX_DEFAULT`](crate::BLOCKING_QUEUE_MAX_DEFAULT).
+    pub fn blocking_queue_max(mut self, jobs: usize) -> Self {
+        self.config.blocking.queue_max = jobs;
+        self
+    }
+
+    /// How long a thread of the blocking pool waits for work before it ends. Default:
+    /// [`BLOCKING_IDLE_TIMEOUT_DEFAULT`](crate::BLOCKING_IDLE_TIMEOUT_DEFAULT).
+    pub fn blocking_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.config.blocking.idle_timeout = timeout;
+        self
+    }
+
     /// Runs `main` on the first shard. See [`run`].
     ///
     /// # Errors
@@ -284,14 +311,18 @@ impl RuntimeBuilder {
         let first = Host::new(&runtime, 0).map_err(RunError::Start)?;
         let _entered = first.shard.enter().map_err(RunError::Start)?;
         let threads = start_threads(&runtime).map_err(RunError::Start)?;
-        let result = run_first(&first.shard, main, at);
-        runtime.stop_all();
-        first.shard.shut_down(runtime.config.shutdown_grace);
+        let result = never_unwinding(|| {
+            let result = run_first(&first.shard, main, at);
+            runtime.stop_all();
+            first.shard.shut_down(runtime.config.shutdown_grace);
+            result
+        });
         for thread in threads {
             if let Err(payload) = thread.join() {
                 resume_unwind(payload);
             }
         }
+        runtime.blocking.close(runtime.config.shutdown_grace);
         finish(&runtime, result)
     }
 }
@@ -321,7 +352,7 @@ where
     F: FnOnce() -> T,
 {
     // SAFETY: what `main` borrows outlives the caller, `RuntimeBuilder::run`, which does not return
-    // or unwind before the shard has shut down. Nothing between the spawn and the shutdown unwinds.
+    // or unwind before the shard has shut down (`never_unwinding` sees to the latter).
     let spawned = unsafe { Builder::new().name("main").spawn_on(shard, main, None, at) };
     let main = match spawned {
         Ok(main) => main,
@@ -373,6 +404,8 @@ fn start_threads(runtime: &Arc<RuntimeShared>) -> io::Result<Vec<thread::JoinHan
             }
         }
     }
+    // Else the channel would not end when a thread panics before it reports.
+    drop(started);
     for _ in &threads {
         // A thread reports once, or has panicked, and then its end of the channel is gone.
         if let Ok(Err(error)) = starts.recv() {
@@ -404,10 +437,27 @@ fn run_other(runtime: &Arc<RuntimeShared>, index: usize, started: &mpsc::Sender<
     if failed {
         return;
     }
-    let ended = host.shard.run_until(None, |shard| shard.phase.get() != Phase::Running);
-    if ended == Ended::Deadlock {
-        runtime.end_dead();
+    never_unwinding(|| {
+        let ended = host.shard.run_until(None, |shard| shard.phase.get() != Phase::Running);
+        if ended == Ended::Deadlock {
+            runtime.end_dead();
+        }
+        deadlock::contribute(&host.shard);
+        host.shard.shut_down(runtime.config.shutdown_grace);
+    });
+}
+
+/// Runs the scheduler. Should it ever unwind (a bug here, or a clock that panics) the process is
+/// aborted: fibers would lose their stacks without an end, and what they lent to others with them.
+fn never_unwinding<R>(scheduler: impl FnOnce() -> R) -> R {
+    struct Abort;
+    impl Drop for Abort {
+        fn drop(&mut self) {
+            std::process::abort();
+        }
     }
-    deadlock::contribute(&host.shard);
-    host.shard.shut_down(runtime.config.shutdown_grace);
+    let abort = Abort;
+    let result = scheduler();
+    std::mem::forget(abort);
+    result
 }

@@ -5,8 +5,9 @@
 //! other without end: the clock after every 64 resumes, the reactor when 50 us have passed since
 //! the last look.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cede_reactor::Nanos;
 
@@ -146,8 +147,8 @@ impl ShardState {
         });
         if let Err(error) = polled {
             // The poller's own descriptor fails only when the program closed it.
-            tracing::error!(%error, shard = self.id(), "the reactor cannot wait for events");
             drop(reactor);
+            tracing::error!(%error, shard = self.id(), "the reactor cannot wait for events");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -186,7 +187,7 @@ impl ShardState {
             Letter::Task(task) => match task.open() {
                 Task::Start(start) => {
                     self.shared.tasks.fetch_sub(1, Ordering::Relaxed);
-                    start();
+                    quietly(start);
                 }
                 Task::Stop => {
                     if self.phase.get() == Phase::Running {
@@ -223,17 +224,21 @@ impl ShardState {
                 self.cancel(record);
             }
         }
-        let grace = u64::try_from(grace.as_nanos()).unwrap_or(Nanos::MAX);
-        let limit = self.clock.now().saturating_add(grace);
+        let grace_nanos = u64::try_from(grace.as_nanos()).unwrap_or(Nanos::MAX);
+        let limit = self.clock.now().saturating_add(grace_nanos);
+        // A clock that is moved when there is nothing to do stands still while a fiber that ignores
+        // its cancel yields; then real time counts.
+        let began = Instant::now();
+        let late = || self.clock.skips() && began.elapsed() >= grace;
         // A deadlock here is fibers that ignore their cancel: they are unwound like those that take
         // too long.
-        self.run_until(Some(limit), |shard| shard.live() == 0);
+        self.run_until(Some(limit), |shard| shard.live() == 0 || late());
         self.unwind_all();
         for letter in self.shared.inbox.close() {
             if letter.is_start() {
                 self.shared.tasks.fetch_sub(1, Ordering::Relaxed);
             }
-            drop(letter);
+            quietly(|| drop(letter));
         }
     }
 
@@ -306,6 +311,16 @@ impl ShardState {
             self.finish(record);
         }
         true
+    }
+}
+
+/// Runs what may drop a closure unrun, whose captures have destructors: user code, whose panic must
+/// not unwind the scheduler.
+fn quietly(f: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(f)).is_err() {
+        tracing::error!(
+            "a destructor panicked in a closure that was sent to a shard and never ran"
+        );
     }
 }
 

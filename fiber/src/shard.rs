@@ -292,7 +292,10 @@ impl ShardState {
         // Made last and in place: copying a record costs more than switching to it.
         // SAFETY: the caller vouches for what `body` borrows; the record's pointer outlives the
         // coroutine, which is in it.
-        unsafe { *(*record).coroutine.get() = Some(Coroutine::with_stack_unchecked(view, run)) };
+        unsafe {
+            let coroutine = Coroutine::with_stack_unchecked(view, run);
+            (*record).coroutine.get().write(Some(coroutine));
+        }
         self.push_ready(record);
         // SAFETY: `record` was made from a NonZero address.
         Ok(unsafe { NonNull::new_unchecked(record) })
@@ -441,6 +444,14 @@ impl ShardState {
         record.state.set(State::Parked);
         self.suspend(record);
         self.timers.borrow_mut().cancel(timer);
+    }
+
+    /// Lets every other fiber that is ready run first.
+    #[inline(always)]
+    pub(crate) fn give_way(&self, record: &Record) {
+        record.state.set(State::Ready);
+        self.push_ready(record);
+        self.suspend(record);
     }
 
     /// Switches to the scheduler. The caller has said why: the fiber is parked, or in the run

@@ -169,7 +169,50 @@ impl RemoteTicket {
     }
 }
 
-/// The beginning of a wait of the current fiber. See the [module](self) for the four steps.
+/// The beginning of a wait of the current fiber: the way to build a primitive of one's own.
+///
+/// Four steps: begin, register a ticket with whatever will bring the event, give control to the
+/// scheduler, go on when the event has come. A wait that ends in an error takes its ticket back.
+///
+/// # Examples
+///
+/// ```
+/// use std::cell::RefCell;
+/// use std::rc::Rc;
+///
+/// use cede_fiber::{Park, Ticket, Wait, WaitKind};
+///
+/// /// Everybody waits until it is opened.
+/// #[derive(Default)]
+/// struct Gate(RefCell<Option<Vec<Ticket>>>);
+///
+/// impl Gate {
+///     fn pass(&self) -> std::io::Result<()> {
+///         let park = Park::begin()?;
+///         match &mut *self.0.borrow_mut() {
+///             None => return Ok(()), // open
+///             Some(waiting) => waiting.push(park.ticket()),
+///         }
+///         park.wait(Wait::new(WaitKind::Other, 0), None)
+///     }
+///
+///     fn open(&self) {
+///         for ticket in self.0.take().into_iter().flatten() {
+///             ticket.wake();
+///         }
+///     }
+/// }
+///
+/// cede_fiber::run(|| {
+///     let gate = Rc::new(Gate(RefCell::new(Some(Vec::new()))));
+///     let there = Rc::clone(&gate);
+///     let fiber = cede_fiber::spawn(move || there.pass());
+///     cede_fiber::yield_now();
+///     gate.open();
+///     assert!(fiber.join().unwrap().is_ok());
+/// })
+/// .unwrap();
+/// ```
 #[derive(Debug)]
 pub struct Park {
     generation: u64,
@@ -190,20 +233,28 @@ impl Park {
         let Some((shard, record)) = (unsafe { shard::here() }) else {
             return Err(cancel::not_in_fiber_error());
         };
-        Self::check(record)?;
+        Self::check(shard, record)?;
         Ok(Self { generation: shard.begin_wait(record), marker: std::marker::PhantomData })
     }
 
     /// Whether this fiber may wait at all.
     #[inline(always)]
-    pub(crate) fn check(record: &Record) -> io::Result<()> {
+    pub(crate) fn check(shard: &ShardState, record: &Record) -> io::Result<()> {
         if std::thread::panicking() {
             return Err(cancel::unwinding_error());
         }
         if record.is_cancelled() {
-            return Err(cancel::cancelled_error());
+            return Err(Self::refuse(shard, record));
         }
         Ok(())
+    }
+
+    /// The error of a wait that a cancelled fiber tries. It gives way once: a loop that ignores
+    /// errors, as those of acceptors do, must not keep the shard, and a shutdown can unwind it.
+    #[cold]
+    fn refuse(shard: &ShardState, record: &Record) -> io::Error {
+        shard.give_way(record);
+        cancel::cancelled_error()
     }
 
     /// What ends this wait, for use on this shard.

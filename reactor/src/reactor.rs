@@ -4,9 +4,9 @@
 //! operation must be tried until it says "would block" (or a stream read came back short, see
 //! [`Reactor::short_read_drains`]) before anyone waits, because the poller will not repeat itself.
 
+use std::cell::Cell;
 use std::io;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use slab::Slab;
@@ -15,21 +15,14 @@ use crate::readiness::{Direction, Readiness};
 use crate::source::Source;
 use crate::sys::{Backend, Notifier, RawSource};
 
-/// The generation of the next registration, in whichever reactor: a key that outlived its reactor
-/// means nothing to another one.
-static NEXT_GENERATION: AtomicU32 = AtomicU32::new(1);
-
-fn next_generation() -> NonZeroU32 {
-    loop {
-        // 0 comes once in 2^32 registrations.
-        if let Some(generation) = NonZeroU32::new(NEXT_GENERATION.fetch_add(1, Ordering::Relaxed)) {
-            return generation;
-        }
-    }
+thread_local! {
+    /// One count for all reactors of a thread: a descriptor that outlives its reactor and meets the
+    /// next one there must not carry a key that the new one gave to somebody else.
+    static NEXT_GENERATION: Cell<NonZeroU32> = const { Cell::new(NonZeroU32::MIN) };
 }
 
 /// Names a registration. It stays valid until [`Reactor::deregister`]; after that every call with
-/// it does nothing, in this reactor and in any other.
+/// it does nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SourceKey {
     index: u32,
@@ -87,16 +80,73 @@ impl<W: Copy + PartialEq> Reactor<W> {
     /// The descriptor must stay open until [`deregister`](Self::deregister) is called with the key
     /// returned.
     pub unsafe fn register(&mut self, source: RawSource) -> io::Result<SourceKey> {
-        let generation = next_generation();
+        self.insert(Readiness::READABLE | Readiness::WRITABLE, |backend, token| {
+            // SAFETY: the caller keeps the descriptor open until `deregister`.
+            unsafe { backend.add(source, token) }
+        })
+    }
+
+    /// Like [`register`](Self::register), for a descriptor that only the caller closes: what the
+    /// poller still knows under its number is the rest of one that was [forgotten](Self::forget)
+    /// while a duplicate of it lived on, and is replaced.
+    ///
+    /// # Errors
+    ///
+    /// As [`register`](Self::register), but never `EEXIST`.
+    ///
+    /// # Safety
+    ///
+    /// The descriptor must stay open until [`deregister`](Self::deregister) or
+    /// [`forget`](Self::forget) is called with the key returned.
+    pub unsafe fn adopt(&mut self, source: RawSource) -> io::Result<SourceKey> {
+        self.insert(Readiness::READABLE | Readiness::WRITABLE, |backend, token| {
+            // SAFETY: the caller keeps the descriptor open until it says otherwise.
+            unsafe { backend.add_or_replace(source, token) }
+        })
+    }
+
+    /// Registers a descriptor for one direction, in which it counts as not ready until the poller
+    /// says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`register`](Self::register).
+    ///
+    /// # Safety
+    ///
+    /// As [`register`](Self::register).
+    pub unsafe fn register_for(
+        &mut self,
+        source: RawSource,
+        direction: Direction,
+    ) -> io::Result<SourceKey> {
+        self.insert(Readiness::NONE, |backend, token| {
+            // SAFETY: the caller keeps the descriptor open until `deregister`.
+            unsafe { backend.add_for(source, direction, token) }
+        })
+    }
+
+    fn insert(
+        &mut self,
+        ready: Readiness,
+        add: impl FnOnce(&Backend, u64) -> io::Result<()>,
+    ) -> io::Result<SourceKey> {
+        let generation = NEXT_GENERATION.get();
         let entry = self.sources.vacant_entry();
         // A slab index beyond 2^32 would need more descriptors than any kernel hands out.
         let index =
             u32::try_from(entry.key()).map_err(|_| io::Error::other("too many registrations"))?;
         let key = SourceKey { index, generation };
-        // SAFETY: the caller keeps the descriptor open until `deregister`.
-        unsafe { self.backend.add(source, key.to_token())? };
-        entry.insert(Source::new(generation.get()));
+        add(&self.backend, key.to_token())?;
+        entry.insert(Source::new(generation.get(), ready));
+        NEXT_GENERATION.set(generation.checked_add(1).unwrap_or(NonZeroU32::MIN));
         Ok(key)
+    }
+
+    /// Whether the key names a registration of this reactor.
+    #[must_use]
+    pub fn knows(&self, key: SourceKey) -> bool {
+        self.sources.get(key.index as usize).is_some_and(|s| s.generation == key.generation.get())
     }
 
     /// Forgets a registration and hands back who still waited on it.
@@ -111,14 +161,40 @@ impl<W: Copy + PartialEq> Reactor<W> {
         source: RawSource,
         wake: impl FnMut(W),
     ) -> io::Result<()> {
-        let Some(entry) = self.get(key) else { return Ok(()) };
+        if self.remove(key, wake) { self.backend.delete(source) } else { Ok(()) }
+    }
+
+    /// Like [`deregister`](Self::deregister), for a descriptor that is closed next and of which no
+    /// duplicate is known: where closing is enough (epoll), the poller is not asked, which saves a
+    /// system call.
+    ///
+    /// Should a duplicate live on unknown (in a child between fork and exec, for example), its
+    /// events carry a generation that no registration has any more, and are dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`deregister`](Self::deregister).
+    pub fn forget(
+        &mut self,
+        key: SourceKey,
+        source: RawSource,
+        wake: impl FnMut(W),
+    ) -> io::Result<()> {
+        if self.remove(key, wake) && !Backend::CLOSE_DELETES {
+            return self.backend.delete(source);
+        }
+        Ok(())
+    }
+
+    /// Whether the key was known.
+    fn remove(&mut self, key: SourceKey, mut wake: impl FnMut(W)) -> bool {
+        let Some(entry) = self.get(key) else { return false };
         let count = entry.waiters(Direction::Read).len() + entry.waiters(Direction::Write).len();
         let mut gone = self.sources.remove(key.index as usize);
         self.waiting -= count;
-        let mut wake = wake;
         gone.waiters(Direction::Read).drain(&mut wake);
         gone.waiters(Direction::Write).drain(&mut wake);
-        self.backend.delete(source)
+        true
     }
 
     /// Whether an operation in this direction is worth trying. False for an unknown key.

@@ -103,6 +103,11 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// Numbers of their own for a part of the test.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self(self.next())
+    }
+
     /// A number below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
