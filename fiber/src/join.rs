@@ -20,6 +20,7 @@ use std::task::{Context, Poll, Waker};
 use crate::cancel::{self, Unwound};
 use crate::fiber::Fiber;
 use crate::local;
+use crate::quiet::quietly;
 use crate::record::Record;
 use crate::scope::ScopeData;
 use crate::shard::{self, ShardState};
@@ -227,9 +228,7 @@ impl<T> Completer<T> {
         if !std::mem::needs_drop::<T>() && matches!(result, Some(Ok(_))) {
             return;
         }
-        if catch_unwind(AssertUnwindSafe(|| drop(result))).is_err() {
-            tracing::error!("a destructor panicked in the result of a fiber that nobody joined");
-        }
+        quietly("the result of a fiber that nobody joined", || drop(result));
     }
 }
 
@@ -256,8 +255,8 @@ pub(crate) fn life<F: FnOnce() -> T, T>(f: Quiet<F>, completer: Completer<T>) {
     // SAFETY: the reference is used in this expression only.
     let has_locals =
         unsafe { shard::here() }.is_some_and(|(_, record)| !record.locals.borrow().is_empty());
-    if has_locals && catch_unwind(local::drop_locals).is_err() {
-        tracing::error!("a destructor of a fiber local panicked");
+    if has_locals {
+        quietly("a fiber local", local::drop_locals);
     }
     completer.complete(result.map_err(JoinError::panicked));
 }
@@ -283,11 +282,10 @@ impl<F> Quiet<F> {
 
 impl<F> Drop for Quiet<F> {
     fn drop(&mut self) {
-        // SAFETY: `call` forgets `self`, so the closure is still here, and is dropped once.
-        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) }));
-        if dropped.is_err() {
-            tracing::error!("a destructor panicked in the closure of a fiber that never ran");
-        }
+        quietly("the closure of a fiber that never ran", || {
+            // SAFETY: `call` forgets `self`, so the closure is still here, and is dropped once.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        });
     }
 }
 

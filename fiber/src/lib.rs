@@ -87,6 +87,7 @@ pub mod net;
 pub mod os;
 mod primitive;
 pub mod process;
+mod quiet;
 mod record;
 mod remote;
 mod runtime;

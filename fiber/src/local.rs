@@ -6,9 +6,9 @@
 
 use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+use crate::quiet::quietly;
 use crate::shard;
 
 /// Destructors of fiber locals may set fiber locals; after so many rounds what is left is leaked.
@@ -88,9 +88,7 @@ pub(crate) fn drop_locals() {
 /// scheduler runs these destructors, so they find no fiber, and their panics end here.
 #[cold]
 pub(crate) fn drop_late(locals: Locals) {
-    if catch_unwind(AssertUnwindSafe(|| drop(locals))).is_err() {
-        tracing::error!("a destructor of a fiber local panicked after its fiber");
-    }
+    quietly("a fiber local, after its fiber", || drop(locals));
 }
 
 /// A key to a value of the current fiber; declared with [`fiber_local!`](crate::fiber_local).

@@ -186,12 +186,20 @@ fn start<F, T>(
         let result = catch_unwind(AssertUnwindSafe(|| f.call()));
         completer.packet.finish(result.map_err(JoinError::panicked));
     };
+    // A body that finds no place is dropped, and its completer with it, before the reason is known:
+    // the waiters are to be told the reason.
+    packet.lock().starting = true;
     // SAFETY: closure and result are 'static.
     let spawned = shard::with(|shard| unsafe { builder.spawn_on(shard, body, None, at) });
-    if let Some(Err(error)) = spawned {
-        // The body, and with it the completer, was dropped, which left a plainer reason; this one
-        // is better.
-        packet.lock().result = Some(Err(JoinError::wait(error)));
+    let abandoned = {
+        let mut state = packet.lock();
+        state.starting = false;
+        state.abandoned
+    };
+    match spawned {
+        Some(Err(error)) => packet.finish(Err(JoinError::wait(error))),
+        _ if abandoned => packet.finish(Err(JoinError::shut_down())),
+        _ => {}
     }
 }
 
@@ -204,13 +212,26 @@ struct PacketState<T> {
     result: Option<Result<T, JoinError>>,
     finished: bool,
     cancelled: bool,
+    /// `start` is making the fiber, and will finish the packet if that fails.
+    starting: bool,
+    /// The completer was dropped meanwhile.
+    abandoned: bool,
     waiters: Vec<Waiter>,
+    /// Once it runs, for cancelling it.
     fiber: Option<Fiber>,
 }
 
 impl<T> Default for PacketState<T> {
     fn default() -> Self {
-        Self { result: None, finished: false, cancelled: false, waiters: Vec::new(), fiber: None }
+        Self {
+            result: None,
+            finished: false,
+            cancelled: false,
+            starting: false,
+            abandoned: false,
+            waiters: Vec::new(),
+            fiber: None,
+        }
     }
 }
 
@@ -248,9 +269,14 @@ struct Completer<T> {
 
 impl<T> Drop for Completer<T> {
     fn drop(&mut self) {
-        if !self.packet.lock().finished {
-            self.packet.finish(Err(JoinError::shut_down()));
+        {
+            let mut state = self.packet.lock();
+            if state.finished || state.starting {
+                state.abandoned = true;
+                return;
+            }
         }
+        self.packet.finish(Err(JoinError::shut_down()));
     }
 }
 

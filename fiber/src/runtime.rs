@@ -328,17 +328,19 @@ impl RuntimeBuilder {
 }
 
 fn finish<T>(runtime: &RuntimeShared, result: Option<Result<T, JoinError>>) -> Result<T, RunError> {
+    // What the main fiber of a dead runtime returned it returned because another shard, which had
+    // noticed first, cancelled what it waited for.
+    let Some(result) = result.filter(|_| !runtime.is_dead()) else {
+        let report =
+            std::mem::take(&mut *runtime.report.lock().unwrap_or_else(PoisonError::into_inner));
+        return Err(RunError::Deadlock(Deadlock::new(report)));
+    };
     match result {
-        Some(Ok(value)) => Ok(value),
-        Some(Err(error)) => match error.into_panic() {
+        Ok(value) => Ok(value),
+        Err(error) => match error.into_panic() {
             Ok(payload) => resume_unwind(payload),
             Err(error) => Err(RunError::Start(error.into())),
         },
-        None => {
-            let report =
-                std::mem::take(&mut *runtime.report.lock().unwrap_or_else(PoisonError::into_inner));
-            Err(RunError::Deadlock(Deadlock::new(report)))
-        }
     }
 }
 
@@ -362,8 +364,8 @@ where
         shard.run_until(None, |shard| main.is_finished() || shard.phase.get() != Phase::Running);
     if ended == Ended::Deadlock {
         shard.runtime.end_dead();
+        deadlock::contribute(shard);
     }
-    deadlock::contribute(shard);
     main.is_finished().then(|| main.join())
 }
 
@@ -441,8 +443,8 @@ fn run_other(runtime: &Arc<RuntimeShared>, index: usize, started: &mpsc::Sender<
         let ended = host.shard.run_until(None, |shard| shard.phase.get() != Phase::Running);
         if ended == Ended::Deadlock {
             runtime.end_dead();
+            deadlock::contribute(&host.shard);
         }
-        deadlock::contribute(&host.shard);
         host.shard.shut_down(runtime.config.shutdown_grace);
     });
 }

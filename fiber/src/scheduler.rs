@@ -5,7 +5,6 @@
 //! other without end: the clock after every 64 resumes, the reactor when 50 us have passed since
 //! the last look.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use cede_reactor::Nanos;
 
 use crate::deadlock;
 use crate::mail::Gathered;
+use crate::quiet::quietly;
 use crate::record::{Outcome, Record, Resume};
 use crate::shard::{Phase, ShardState};
 use crate::shared::{FiberShared, Letter, Task};
@@ -25,6 +25,9 @@ const POLL_INTERVAL: Nanos = 50_000;
 /// How long an idle shard leaves unused stacks untrimmed, so that a busy one does not trim what it
 /// is about to reuse.
 const TRIM_INTERVAL: Nanos = 10_000_000;
+
+/// What may be dropped in the scheduler: its captures have destructors, which are user code.
+const NEVER_RAN: &str = "a closure that was sent to a shard and never ran";
 
 /// Why the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,11 +190,13 @@ impl ShardState {
             Letter::Task(task) => match task.open() {
                 Task::Start(start) => {
                     self.shared.tasks.fetch_sub(1, Ordering::Relaxed);
-                    quietly(start);
+                    quietly(NEVER_RAN, start);
                 }
                 Task::Stop => {
                     if self.phase.get() == Phase::Running {
                         self.phase.set(Phase::Draining);
+                        // Now, before a letter of a shard that ends already wakes somebody here.
+                        deadlock::contribute(self);
                     }
                 }
             },
@@ -238,7 +243,7 @@ impl ShardState {
             if letter.is_start() {
                 self.shared.tasks.fetch_sub(1, Ordering::Relaxed);
             }
-            quietly(|| drop(letter));
+            quietly(NEVER_RAN, || drop(letter));
         }
     }
 
@@ -311,16 +316,6 @@ impl ShardState {
             self.finish(record);
         }
         true
-    }
-}
-
-/// Runs what may drop a closure unrun, whose captures have destructors: user code, whose panic must
-/// not unwind the scheduler.
-fn quietly(f: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(f)).is_err() {
-        tracing::error!(
-            "a destructor panicked in a closure that was sent to a shard and never ran"
-        );
     }
 }
 

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use slab::Slab;
@@ -70,7 +70,7 @@ impl ScopeData {
     }
 
     /// Waits until no child lives, whatever happens to the parent meanwhile.
-    fn wait_for_children(&self) {
+    fn wait_for_children(&self, at: &'static Location<'static>) {
         let mut told = false;
         loop {
             let left = self.children.borrow().len() as u64;
@@ -79,8 +79,8 @@ impl ScopeData {
             }
             // The first waits notice a cancel of the parent and hand it on; after that only the
             // children's end counts.
-            let waited =
-                if told { cancel::shield(|| self.wait_once(left)) } else { self.wait_once(left) };
+            let wait = || self.wait_once(left, at);
+            let waited = if told { cancel::shield(wait) } else { wait() };
             if waited.is_err() {
                 if told {
                     // Not even a shielded wait works: this fiber is being unwound by a shutdown.
@@ -94,11 +94,11 @@ impl ScopeData {
         }
     }
 
-    fn wait_once(&self, left: u64) -> io::Result<()> {
+    fn wait_once(&self, left: u64, at: &'static Location<'static>) -> io::Result<()> {
         let park = Park::begin()?;
         let ticket = park.ticket();
         self.parent.push(ticket);
-        let waited = park.wait(Wait::new(WaitKind::Scope, left), None);
+        let waited = park.wait_at(Wait::new(WaitKind::Scope, left), None, at);
         if waited.is_err() {
             self.parent.remove(ticket);
         }
@@ -150,6 +150,7 @@ pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
+    let at = Location::caller();
     let data = Rc::new(ScopeData {
         children: RefCell::new(Slab::new()),
         panics: Cell::new(0),
@@ -162,7 +163,7 @@ where
     if result.is_err() {
         data.cancel_children();
     }
-    data.wait_for_children();
+    data.wait_for_children(at);
     match result {
         Err(payload) => resume_unwind(payload),
         Ok(_) if data.panics.get() > 0 => panic!("a scoped fiber panicked"),

@@ -29,6 +29,9 @@ use crate::wait::{Ticket, Wait, WaitKind};
 
 /// Records are placed at this alignment, a cache line.
 const RECORD_ALIGN: usize = 64;
+/// The largest closure that is put on its new stack directly: corosensei panics above 1,024 bytes,
+/// of which the pointer to the record takes one word and its alignment another.
+const CLOSURE_DIRECT_MAX: usize = 1024 - 2 * size_of::<usize>();
 /// How often a fiber that catches the unwinding of a shutdown is unwound again before it is left
 /// alone.
 const UNWINDS_MAX: u32 = 100;
@@ -225,12 +228,39 @@ impl ShardState {
         at: &'static Location<'static>,
         body: F,
     ) -> io::Result<NonNull<Record>> {
+        // Even a boxed closure comes to lie on the stack when it is called.
+        let closure = size_of::<F>() + align_of::<F>();
+        if size_of::<F>() > CLOSURE_DIRECT_MAX {
+            // SAFETY: handed on to the caller.
+            return unsafe { self.spawn_small(stack_bytes, closure, at, Box::new(body)) };
+        }
+        // SAFETY: as above.
+        unsafe { self.spawn_small(stack_bytes, closure, at, body) }
+    }
+
+    /// Makes a fiber of a body of at most `CLOSURE_DIRECT_MAX` bytes, which needs `closure` bytes
+    /// of its stack when it is called.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    ///
+    /// # Safety
+    ///
+    /// As [`spawn`](Self::spawn).
+    #[inline]
+    unsafe fn spawn_small<F: FnOnce()>(
+        &self,
+        stack_bytes: usize,
+        closure: usize,
+        at: &'static Location<'static>,
+        body: F,
+    ) -> io::Result<NonNull<Record>> {
         if self.fibers.borrow().len() >= self.config().fibers_max {
             return Err(self.too_many());
         }
         let stack = self.stacks.borrow_mut().acquire(stack_bytes)?;
         let base = (stack.top.get() - size_of::<Record>()) & !(RECORD_ALIGN - 1);
-        let closure = size_of::<F>() + align_of::<F>();
         if base - stack.bottom() < closure + STACK_BYTES_MIN / 2 {
             return Err(self.too_large(stack, closure));
         }
@@ -485,8 +515,8 @@ impl ShardState {
         // It will not end: hand control to the shutdown, which leaves it where it is.
     }
 
-    /// The waker's half of a wait. False when that wait is over, or has this outcome already: of two
-    /// wakers that hand something over, one must be told to keep it.
+    /// The waker's half of a wait. False when that wait is over, or has this outcome already: of
+    /// two wakers that hand something over, one must be told to keep it.
     #[inline]
     pub(crate) fn wake(&self, ticket: Ticket, outcome: Outcome) -> bool {
         let Some(&record) = self.fibers.borrow().get(ticket.slot as usize) else { return false };

@@ -284,8 +284,8 @@ impl Park {
     /// # Errors
     ///
     /// [`TimedOut`](io::ErrorKind::TimedOut) for a deadline; an error that
-    /// [`is_cancelled`](crate::is_cancelled) knows for a cancel; when a panic unwinds, also one that
-    /// began after the wait. Not when the ticket was used as well: the event wins.
+    /// [`is_cancelled`](crate::is_cancelled) knows for a cancel; when a panic unwinds, also one
+    /// that began after the wait. Not when the ticket was used as well: the event wins.
     ///
     /// # Panics
     ///
@@ -293,7 +293,17 @@ impl Park {
     #[inline(always)]
     #[track_caller]
     pub fn wait(self, what: Wait, deadline: Option<Nanos>) -> io::Result<()> {
-        let at = Location::caller();
+        self.wait_at(what, deadline, Location::caller())
+    }
+
+    /// Like [`wait`](Self::wait), and says where.
+    #[inline(always)]
+    pub(crate) fn wait_at(
+        self,
+        what: Wait,
+        deadline: Option<Nanos>,
+        at: &'static Location<'static>,
+    ) -> io::Result<()> {
         // SAFETY: the references are used in this call only.
         let Some((shard, record)) = (unsafe { shard::here() }) else {
             return Err(cancel::not_in_fiber_error());

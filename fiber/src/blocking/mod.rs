@@ -17,6 +17,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::quiet::quietly;
 use crate::shard;
 use crate::wait::{Park, RemoteTicket, Wait, WaitKind};
 
@@ -175,9 +176,7 @@ impl<T> Slot<T> {
 }
 
 fn drop_quietly<T>(result: Result<T, Box<dyn Any + Send>>) {
-    if catch_unwind(AssertUnwindSafe(|| drop(result))).is_err() {
-        tracing::error!("the result of an abandoned blocking call panicked when it was dropped");
-    }
+    quietly("the result of an abandoned blocking call", || drop(result));
 }
 
 /// Gives a call up when its wait ends early, by an error or because a shutdown unwinds the fiber.
