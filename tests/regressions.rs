@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use cede::{Builder, Runtime, Shard};
+use cede::{Runtime, Shard};
 use common::within_reason;
 
 /// Panics when it is dropped, unless a panic is under way.
@@ -47,48 +47,6 @@ fn wakeup_from_a_shard_of_the_same_number_in_another_runtime_was_lost() {
     });
 }
 
-/// The child was in the run queue while the parent cloned what it inherits; a clone that gave way
-/// let it run to its end, and the parent then wrote to a fiber that was gone.
-#[test]
-fn inherited_value_whose_clone_waits_outlived_its_fiber() {
-    struct Slow(u32);
-    impl Clone for Slow {
-        fn clone(&self) -> Self {
-            cede::sleep(Duration::from_millis(1)).unwrap();
-            Self(self.0 + 1)
-        }
-    }
-    cede::fiber_local! {
-        inherit static SLOW: Slow = Slow(0);
-    }
-    within_reason(|| {
-        let result = cede::run(|| {
-            SLOW.set(Slow(7));
-            for _ in 0..10 {
-                let builder = Builder::new().name("child");
-                let child = builder.spawn(|| SLOW.with(|slow| slow.0)).unwrap();
-                assert_eq!(child.fiber().name(), Some("child"));
-                assert_eq!(child.join().unwrap(), 8);
-            }
-        });
-        result.unwrap();
-    });
-}
-
-/// A result that nobody wants is dropped by the fiber; its panic unwound the scheduler.
-#[test]
-fn destructor_of_an_unwanted_result_panicked_into_the_scheduler() {
-    within_reason(|| {
-        let result = cede::run(|| {
-            drop(cede::spawn(|| PanicsInDrop));
-            drop(cede::spawn(|| -> () { std::panic::panic_any(PanicsInDrop) }));
-            cede::yield_now();
-            cede::spawn(|| 42).join().unwrap()
-        });
-        assert_eq!(result.unwrap(), 42);
-    });
-}
-
 /// Work that comes too late is dropped by the scheduler; its panic unwound the scheduler.
 #[test]
 fn destructor_of_refused_work_panicked_into_the_scheduler() {
@@ -110,7 +68,7 @@ fn destructor_of_refused_work_panicked_into_the_scheduler() {
     });
 }
 
-/// So did the locals of a fiber that never ran.
+/// So did the inherited locals of a fiber that never ran.
 #[test]
 fn destructor_of_an_inherited_value_panicked_into_the_shutdown() {
     struct Inherited(bool);
@@ -152,26 +110,6 @@ fn destructor_of_an_inherited_value_panicked_into_the_shutdown() {
         });
         assert_eq!(result.unwrap(), 42);
         assert!(UNWOUND.get(), "the others are unwound all the same");
-    });
-}
-
-/// Slots and serials begin anew in each runtime.
-#[test]
-fn handle_of_an_ended_runtime_cancelled_a_fiber_of_the_next() {
-    within_reason(|| {
-        let old = cede::run(|| {
-            let child = cede::spawn(|| ());
-            child.wait().unwrap();
-            child
-        });
-        let old = old.unwrap();
-        let waited = cede::run(|| {
-            let child = cede::spawn(|| cede::sleep(Duration::from_millis(5)));
-            cede::yield_now();
-            old.cancel();
-            child.join().unwrap()
-        });
-        waited.unwrap().unwrap();
     });
 }
 

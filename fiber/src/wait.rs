@@ -328,3 +328,20 @@ impl Park {
 pub(crate) fn with_current<R>(f: impl FnOnce(&ShardState, &Record) -> R) -> io::Result<R> {
     shard::with_current(f).ok_or_else(cancel::not_in_fiber_error)
 }
+
+/// What a wait would fail with that began and ended now: the cancel or the deadline of the current
+/// fiber, if there is one.
+#[cold]
+pub(crate) fn check_now() -> io::Result<()> {
+    let checked = shard::with_current(|shard, record| {
+        if record.is_cancelled() {
+            return Err(cancel::cancelled_error());
+        }
+        let deadline = record.deadline.get();
+        if deadline != Nanos::MAX && deadline <= shard.clock.now() {
+            return Err(cancel::timed_out_error());
+        }
+        Ok(())
+    });
+    checked.unwrap_or(Ok(()))
+}

@@ -209,7 +209,7 @@ impl<W: Copy + PartialEq> Reactor<W> {
     /// Notes that an operation in this direction said "would block".
     pub fn clear_ready(&mut self, key: SourceKey, direction: Direction) {
         if let Some(source) = self.get(key) {
-            source.ready = source.ready.without(Readiness::clearable(direction));
+            source.ready = source.ready.without(Readiness::of(direction));
         }
     }
 

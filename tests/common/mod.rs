@@ -91,7 +91,7 @@ pub(crate) struct Random(u64);
 impl Random {
     pub(crate) fn new() -> Self {
         let seed = match std::env::var("CEDE_SEED") {
-            Ok(seed) => seed.parse().expect("CEDE_SEED is a number"),
+            Ok(seed) => seed.parse().expect("CEDE_SEED is a number above 0"),
             Err(_) => RandomState::new().build_hasher().finish() | 1,
         };
         println!("CEDE_SEED={seed}");
@@ -103,6 +103,11 @@ impl Random {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
+    }
+
+    /// Another sequence, for another thread.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self(self.next() | 1)
     }
 
     pub(crate) fn below(&mut self, limit: usize) -> usize {

@@ -14,7 +14,7 @@ use cede_reactor::{Direction, Nanos, Reactor, SourceKey};
 use crate::cancel;
 use crate::record::Outcome;
 use crate::shard;
-use crate::wait::{Park, Ticket, Wait, WaitKind};
+use crate::wait::{self, Park, Ticket, Wait, WaitKind};
 
 /// Operations in a row that succeed at once before a fiber gives way to others: a peer that never
 /// lets it wait must not keep the shard.
@@ -109,13 +109,16 @@ impl Source {
         limit: Option<Nanos>,
         mut operation: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
+        if self.turn.get() >= OPERATIONS_PER_TURN {
+            self.end_turn()?;
+        }
         loop {
             if !self.is_ready(direction) {
                 self.wait(direction, limit)?;
             }
             match operation(self.fd.as_fd()) {
                 Ok(value) => {
-                    self.count_turn();
+                    self.turn.set(self.turn.get() + 1);
                     return Ok(value);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -126,7 +129,7 @@ impl Source {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.count_turn();
+                    self.turn.set(self.turn.get() + 1);
                     return Err(error);
                 }
             }
@@ -185,14 +188,13 @@ impl Source {
         }
     }
 
-    #[inline]
-    fn count_turn(&self) {
-        let turn = self.turn.get() + 1;
-        self.turn.set(turn);
-        if turn >= OPERATIONS_PER_TURN {
-            self.turn.set(0);
-            crate::yield_now();
-        }
+    /// Gives way, and fails where a wait would have: a peer that never lets the fiber wait must not
+    /// keep it from its cancel or its deadline. Before an operation, so that nothing is lost.
+    #[cold]
+    fn end_turn(&self) -> io::Result<()> {
+        self.turn.set(0);
+        crate::yield_now();
+        wait::check_now()
     }
 
     /// Parks until the direction is ready.
