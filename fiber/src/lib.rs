@@ -12,6 +12,7 @@
 //! | time | [`sleep`], [`interval`], [`with_deadline`] |
 //! | end early | [`JoinHandle::cancel`], [`is_cancelled`], [`shield`] |
 //! | other threads | [`Runtime`], [`Shard`], [`shards`] |
+//! | locks, channels, `select!` | [`sync`] |
 //! | sockets | [`net`] |
 //! | see inside | [`fibers`], [`Wait`] |
 //! | build a wait of one's own | [`Park`], [`Ticket`], [`RemoteTicket`] |
@@ -88,6 +89,7 @@ mod scope;
 mod shard;
 mod shared;
 mod stack;
+pub mod sync;
 mod tickets;
 mod time;
 mod wait;
