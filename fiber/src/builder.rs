@@ -68,6 +68,8 @@ pub struct Builder {
     name: Option<Arc<str>>,
     stack_size: Option<usize>,
     deadline: Inherited,
+    /// See `Record::borrows`.
+    borrows: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -106,6 +108,12 @@ impl Builder {
     /// No deadline, whatever the parent has: for work that outlives a request.
     pub fn no_deadline(mut self) -> Self {
         self.deadline = Inherited::None;
+        self
+    }
+
+    /// Says that the closure borrows from outside of the fiber.
+    pub(crate) fn borrowing(mut self) -> Self {
+        self.borrows = true;
         self
     }
 
@@ -182,6 +190,7 @@ impl Builder {
         // SAFETY: the fiber was made just now and has not run, so its record is live; the reference
         // is used in this call only.
         let record = unsafe { record.as_ref() };
+        record.borrows.set(self.borrows || scope.is_some());
         if let Some(name) = self.name {
             // A new record has no name yet.
             let _ = record.name.set(name);

@@ -125,10 +125,13 @@ pub(crate) fn sleep(shard: &ShardState, fruitless: u32) -> bool {
 
 fn has_handles(shard: &ShardState) -> bool {
     let fibers = shard.fibers.borrow();
-    // SAFETY: what is in the table is live.
-    fibers
-        .iter()
-        .any(|(_, record)| unsafe { (**record).shared.get().is_some_and(FiberShared::is_held) })
+    fibers.iter().any(|(_, record)| {
+        // SAFETY: what is in the table is live.
+        let record = unsafe { &**record };
+        // Whoever could end this wait holds a lock or the end of a channel, and no handle.
+        record.wait.get().has_outside_wakers()
+            || record.shared.get().is_some_and(FiberShared::is_held)
+    })
 }
 
 fn is_dead(runtime: &RuntimeShared) -> bool {

@@ -12,6 +12,7 @@
 //! | time | [`sleep`], [`interval`], [`with_deadline`] |
 //! | end early | [`JoinHandle::cancel`], [`is_cancelled`], [`shield`] |
 //! | other threads | [`Runtime`], [`Shard`], [`shards`] |
+//! | locks, channels, `select!` | [`sync`] |
 //! | sockets | [`net`] |
 //! | blocking calls, files, processes, signals | [`blocking`], [`fs`], [`process`], [`signal`] |
 //! | see inside | [`fibers`], [`Wait`] |
@@ -68,7 +69,7 @@
 mod blocking;
 mod builder;
 mod cancel;
-#[cfg(feature = "compat-tokio")]
+#[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
 pub mod compat;
 mod deadline;
 mod deadlock;
@@ -97,6 +98,8 @@ mod shard;
 mod shared;
 pub mod signal;
 mod stack;
+pub mod sync;
+mod tasks;
 mod tickets;
 mod time;
 mod wait;

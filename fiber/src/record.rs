@@ -100,6 +100,8 @@ pub(crate) struct Record {
     pub(crate) shields: Cell<u32>,
     /// How often the shutdown tried to unwind this fiber; 0 in normal life.
     pub(crate) unwinds: Cell<u32>,
+    /// It may borrow from frames outside of it: a scope's child, or the main fiber.
+    pub(crate) borrows: Cell<bool>,
     /// The wait that is on, 0 outside of one.
     pub(crate) generation: Cell<u64>,
     /// Of the innermost `with_deadline`; `Nanos::MAX` for none.

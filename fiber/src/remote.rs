@@ -8,6 +8,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::thread::{self, Thread};
 
 use crate::builder::Builder;
@@ -206,6 +207,7 @@ fn start<F, T>(
 enum Waiter {
     Fiber(RemoteTicket),
     Thread(Thread),
+    Waker(Waker),
 }
 
 struct PacketState<T> {
@@ -257,6 +259,7 @@ impl<T> Packet<T> {
             match waiter {
                 Waiter::Fiber(ticket) => ticket.wake(),
                 Waiter::Thread(thread) => thread.unpark(),
+                Waiter::Waker(waker) => waker.wake(),
             }
         }
     }
@@ -344,6 +347,28 @@ impl<T> RemoteJoinHandle<T> {
             }
             thread::park();
         }
+    }
+
+    /// The result, once the fiber has ended.
+    pub(crate) fn try_take(&self) -> Option<Result<T, JoinError>> {
+        let mut state = self.packet.lock();
+        let taken = || Err(JoinError::shut_down());
+        state.finished.then(|| state.result.take().unwrap_or_else(taken))
+    }
+
+    /// Has `waker` called when the fiber ends, instead of the one given before. True: it has ended.
+    pub(crate) fn wake_at_end(&self, waker: Waker) -> bool {
+        let mut state = self.packet.lock();
+        let finished = state.finished;
+        let stale: Vec<Waiter> =
+            state.waiters.extract_if(.., |waiter| matches!(waiter, Waiter::Waker(_))).collect();
+        if !finished {
+            state.waiters.push(Waiter::Waker(waker));
+        }
+        drop(state);
+        // Dropping a waker is user code.
+        drop(stale);
+        finished
     }
 
     /// Asks the fiber to end, also when it has not started yet.

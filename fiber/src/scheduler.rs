@@ -61,6 +61,9 @@ impl ShardState {
             if self.shared.inbox.has_messages() {
                 self.receive();
             }
+            if self.tasks.has_woken() {
+                self.wake_tasks();
+            }
             if done(self) {
                 return Ended::Done;
             }
@@ -153,6 +156,15 @@ impl ShardState {
             drop(reactor);
             tracing::error!(%error, shard = self.id(), "the reactor cannot wait for events");
             std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Calls the wakers of async tasks whose descriptors have become ready: user code, so nothing is
+    /// borrowed.
+    #[cold]
+    fn wake_tasks(&self) {
+        for waker in self.tasks.take_woken() {
+            quietly("waker of a task", || waker.wake());
         }
     }
 
@@ -276,6 +288,21 @@ impl ShardState {
         }
     }
 
+    /// Ends the process for a fiber that would not end but borrows from frames that will. It never
+    /// runs again itself, but threads may have borrowed through it (`std::thread::scope`), and they
+    /// go on.
+    #[cold]
+    fn abort_for(&self, record: &Record) -> ! {
+        let name = record.name.get().map_or("unnamed", |name| &**name);
+        eprintln!(
+            "cede: fiber {}.{} ({name}), spawned at {}, borrows from others and catches every unwinding: aborting",
+            self.id(),
+            record.serial,
+            record.spawned_at
+        );
+        std::process::abort();
+    }
+
     /// Unwinds one fiber. False when it would not end.
     ///
     /// # Safety
@@ -297,6 +324,11 @@ impl ShardState {
             }
             // It caught the unwinding a hundred times. Its frames stay where they are for ever;
             // nobody resumes it again.
+            // SAFETY: the fiber is in the table, so its record is live.
+            let record_ref = unsafe { &*record };
+            if record_ref.borrows.get() {
+                self.abort_for(record_ref);
+            }
             // SAFETY: as above; the coroutine is taken out so that nothing drops it.
             unsafe {
                 std::mem::forget((*(*record).coroutine.get()).take());

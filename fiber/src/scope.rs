@@ -83,10 +83,9 @@ impl ScopeData {
             let waited = if told { cancel::shield(wait) } else { wait() };
             if waited.is_err() {
                 if told {
-                    // Not even a shielded wait works: this fiber is being unwound by a shutdown.
-                    // Its children are younger, so they were unwound before; one that would not end
-                    // never runs again, and its frames stay.
-                    return;
+                    // A shielded wait fails only while a panic unwinds, and a scope that is entered
+                    // then has no children. To return here would leave them with dangling borrows.
+                    std::process::abort();
                 }
                 told = true;
                 self.cancel_children();
@@ -218,7 +217,7 @@ impl<'scope> Scope<'scope, '_> {
         }
         // SAFETY: `scope` does not return before this child has ended, however it itself ends: it
         // catches panics, its wait is not cut short by cancel or deadline, and a shutdown unwinds
-        // younger fibers, so children, first. Only the fiber that runs `scope`, which is alive, or
+        // younger fibers, so children, first, and aborts when one does not end. Only the fiber that runs `scope`, which is alive, or
         // its children can reach this `Scope`.
         let handle = unsafe { builder.spawn_unchecked(f, Some(&self.data))? };
         Ok(ScopedJoinHandle { handle, marker: PhantomData })

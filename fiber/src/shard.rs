@@ -25,6 +25,7 @@ use crate::record::{FiberYielder, Outcome, Record, Resume, State};
 use crate::runtime::{Config, RuntimeShared};
 use crate::shared::{FiberShared, ShardShared};
 use crate::stack::{STACK_BYTES_MIN, Stack, StackPool, StackView};
+use crate::tasks::Tasks;
 use crate::wait::{Ticket, Wait, WaitKind};
 
 /// Records are placed at this alignment, a cache line.
@@ -148,6 +149,7 @@ pub(crate) struct ShardState {
     pub(crate) stacks: RefCell<StackPool>,
     pub(crate) timers: RefCell<Timers<Ticket>>,
     pub(crate) reactor: RefCell<Reactor<Ticket>>,
+    pub(crate) tasks: Tasks,
     /// The time at the scheduler's last look at the clock; for ages in dumps, not for deadlines.
     pub(crate) coarse_now: Cell<Nanos>,
     next_generation: Cell<u64>,
@@ -171,6 +173,7 @@ impl ShardState {
             stacks: RefCell::new(StackPool::new(config.stack_guard, config.stacks_warm_max)?),
             timers: RefCell::new(Timers::new()),
             reactor: RefCell::new(reactor),
+            tasks: Tasks::default(),
             coarse_now: Cell::new(config.clock.now()),
             next_generation: Cell::new(1),
             next_serial: Cell::new(1),
@@ -302,6 +305,7 @@ impl ShardState {
                 polls: Cell::new(0),
                 shields: Cell::new(0),
                 unwinds: Cell::new(0),
+                borrows: Cell::new(false),
                 generation: Cell::new(0),
                 deadline: Cell::new(deadline),
                 wait: Cell::new(Wait::new(WaitKind::Park, 0)),
@@ -519,7 +523,9 @@ impl ShardState {
     /// two wakers that hand something over, one must be told to keep it.
     #[inline]
     pub(crate) fn wake(&self, ticket: Ticket, outcome: Outcome) -> bool {
-        let Some(&record) = self.fibers.borrow().get(ticket.slot as usize) else { return false };
+        let Some(&record) = self.fibers.borrow().get(ticket.slot as usize) else {
+            return self.tasks.wake(ticket);
+        };
         // SAFETY: what is in the table is live.
         let record = unsafe { &*record };
         if record.generation.get() != ticket.generation || record.outcome.get().has(outcome) {

@@ -28,6 +28,8 @@ use crate::shared::FiberShared;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
     kind: WaitKind,
+    /// Whether another thread may end it without holding a handle to the fiber.
+    outside_wakers: bool,
     /// What it is about: a descriptor, a fiber, an address.
     object: u64,
 }
@@ -64,6 +66,8 @@ pub enum WaitKind {
     Send,
     /// A future that is pending.
     Future,
+    /// The first of several things.
+    Select,
     /// Anything else; the layer above knows.
     Other,
 }
@@ -73,7 +77,19 @@ impl Wait {
     /// dump can use).
     #[must_use]
     pub const fn new(kind: WaitKind, object: u64) -> Self {
-        Self { kind, object }
+        Self { kind, outside_wakers: false, object }
+    }
+
+    /// The same, but other threads can end it by what they hold, be it a lock or the end of a
+    /// channel: the check for deadlocks must not think that nobody can.
+    #[must_use]
+    pub(crate) const fn with_outside_wakers(mut self) -> Self {
+        self.outside_wakers = true;
+        self
+    }
+
+    pub(crate) const fn has_outside_wakers(self) -> bool {
+        self.outside_wakers
     }
 
     /// The kind.
@@ -107,6 +123,7 @@ impl fmt::Display for Wait {
             WaitKind::Receive => write!(f, "a message on channel {object:#x}"),
             WaitKind::Send => write!(f, "room in channel {object:#x}"),
             WaitKind::Future => f.write_str("a future"),
+            WaitKind::Select => write!(f, "one of {object} things (select)"),
             WaitKind::Other => write!(f, "something else ({object:#x})"),
         }
     }

@@ -421,7 +421,7 @@ fn several_fibers_wait_for_one_foreign_descriptor() {
 #[test]
 fn files_are_sent_by_the_kernel() {
     let dir = support::TempDir::new("sendfile");
-    let content: Vec<u8> = (0..2_000_000_u32).map(|i| (i * 31 >> 3) as u8).collect();
+    let content: Vec<u8> = (0..2_000_000_u32).map(|i| ((i * 31) >> 3) as u8).collect();
     std::fs::write(dir.path("file"), &content).unwrap();
     in_fiber(|| {
         let (client, mut server) = pair();

@@ -213,6 +213,46 @@ fn p16_a_fiber_that_catches_every_unwinding_is_left_alone_in_the_end() {
     });
 }
 
+/// Bug: what such a fiber had borrowed went all the same. It never runs again, but threads may have
+/// borrowed through it. The process ends instead.
+#[test]
+fn p16_a_fiber_that_borrows_and_catches_every_unwinding_aborts() {
+    const CHILD: &str = "CEDE_TEST_STUBBORN";
+    let stubborn = || {
+        loop {
+            let _ = catch_unwind(AssertUnwindSafe(|| shield(park)));
+        }
+    };
+    match std::env::var(CHILD).as_deref() {
+        Ok("scope") => {
+            let run = short_grace().run(|| {
+                spawn(move || cede_fiber::scope(|s| drop(s.spawn(stubborn))));
+                yield_now();
+                yield_now();
+            });
+            run.unwrap();
+        }
+        Ok("main") => {
+            let run: Result<(), _> = short_grace().external_wakes(false).run(stubborn);
+            run.unwrap();
+        }
+        _ => {
+            for case in ["scope", "main"] {
+                let name = "p16_a_fiber_that_borrows_and_catches_every_unwinding_aborts";
+                let output = std::process::Command::new(std::env::current_exe().unwrap())
+                    .args([name, "--exact", "--nocapture"])
+                    .env(CHILD, case)
+                    .output()
+                    .unwrap();
+                let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
+                assert_eq!(signal, Some(6), "{case}: {output:?}");
+                let text = String::from_utf8_lossy(&output.stderr);
+                assert!(text.contains("catches every unwinding: aborting"), "{case}: {text}");
+            }
+        }
+    }
+}
+
 #[test]
 fn p16_loops_of_every_kind_do_not_hang_the_shutdown() {
     fn catch(f: impl FnOnce()) {

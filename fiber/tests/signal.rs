@@ -95,10 +95,11 @@ fn the_default_action_comes_back_when_asked_for() {
         return;
     }
     run(|| {
-        let mut listener = signal(SignalKind::USER1).unwrap();
-        raise(SignalKind::USER1);
-        listener.recv().unwrap();
-        drop(listener);
+        {
+            let mut listener = signal(SignalKind::USER1).unwrap();
+            raise(SignalKind::USER1);
+            listener.recv().unwrap();
+        }
         // No listener, and still no default action.
         raise(SignalKind::USER1);
         restore_default(SignalKind::USER1).unwrap();

@@ -90,6 +90,10 @@ impl<W: Copy + PartialEq> Reactor<W> {
     /// poller still knows under its number is the rest of one that was [forgotten](Self::forget)
     /// while a duplicate of it lived on, and is replaced.
     ///
+    /// The poller is asked about writing only if `writes` is set, or later by
+    /// [`ask_writes`](Self::ask_writes): a socket that can be written to is reported as soon as it
+    /// is added, and that would end a sleep for nothing.
+    ///
     /// # Errors
     ///
     /// As [`register`](Self::register), but never `EEXIST`.
@@ -98,11 +102,36 @@ impl<W: Copy + PartialEq> Reactor<W> {
     ///
     /// The descriptor must stay open until [`deregister`](Self::deregister) or
     /// [`forget`](Self::forget) is called with the key returned.
-    pub unsafe fn adopt(&mut self, source: RawSource) -> io::Result<SourceKey> {
-        self.insert(Readiness::READABLE | Readiness::WRITABLE, |backend, token| {
+    pub unsafe fn adopt(&mut self, source: RawSource, writes: bool) -> io::Result<SourceKey> {
+        let key = self.insert(Readiness::READABLE | Readiness::WRITABLE, |backend, token| {
             // SAFETY: the caller keeps the descriptor open until it says otherwise.
-            unsafe { backend.add_or_replace(source, token) }
-        })
+            unsafe { backend.add_or_replace(source, writes, token) }
+        })?;
+        if let Some(source) = self.get(key) {
+            source.writes = writes;
+        }
+        Ok(key)
+    }
+
+    /// Asks the poller about writing as well, if it was not.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    ///
+    /// # Safety
+    ///
+    /// `source` must be the descriptor of this key, and as open as [`adopt`](Self::adopt) asks for.
+    pub unsafe fn ask_writes(&mut self, key: SourceKey, source: RawSource) -> io::Result<()> {
+        if self.get(key).is_none_or(|source| source.writes) {
+            return Ok(());
+        }
+        // SAFETY: handed on to the caller.
+        unsafe { self.backend.add_or_replace(source, true, key.to_token())? };
+        if let Some(source) = self.get(key) {
+            source.writes = true;
+        }
+        Ok(())
     }
 
     /// Registers a descriptor for one direction, in which it counts as not ready until the poller
@@ -138,7 +167,7 @@ impl<W: Copy + PartialEq> Reactor<W> {
             u32::try_from(entry.key()).map_err(|_| io::Error::other("too many registrations"))?;
         let key = SourceKey { index, generation };
         add(&self.backend, key.to_token())?;
-        entry.insert(Source::new(generation.get(), ready));
+        entry.insert(Source::new(generation.get(), ready, true));
         NEXT_GENERATION.set(generation.checked_add(1).unwrap_or(NonZeroU32::MIN));
         Ok(key)
     }

@@ -71,13 +71,15 @@ pub(crate) struct Source<W> {
     pub(crate) generation: u32,
     /// What may be tried. Bits are set by events, cleared by "would block" and short reads.
     pub(crate) ready: Readiness,
+    /// Whether the poller was asked about writing as well.
+    pub(crate) writes: bool,
     readers: Waiters<W>,
     writers: Waiters<W>,
 }
 
 impl<W: Copy + PartialEq> Source<W> {
-    pub(crate) fn new(generation: u32, ready: Readiness) -> Self {
-        Self { generation, ready, readers: Waiters::new(), writers: Waiters::new() }
+    pub(crate) fn new(generation: u32, ready: Readiness, writes: bool) -> Self {
+        Self { generation, ready, writes, readers: Waiters::new(), writers: Waiters::new() }
     }
 
     pub(crate) fn waiters(&mut self, direction: Direction) -> &mut Waiters<W> {

@@ -147,7 +147,7 @@ impl Source {
     pub(crate) fn blocked(&self, direction: Direction) -> io::Result<()> {
         shard::with(|shard| {
             let mut reactor = shard.reactor.borrow_mut();
-            let key = self.registration.key(&mut reactor)?;
+            let key = self.registration.key(&mut reactor, direction)?;
             reactor.clear_ready(key, direction);
             Ok(())
         })
@@ -163,7 +163,7 @@ impl Source {
     }
 
     #[inline]
-    fn is_ready(&self, direction: Direction) -> bool {
+    pub(crate) fn is_ready(&self, direction: Direction) -> bool {
         let Some(key) = self.registration.key.get() else { return true };
         self.nonblocking.get()
             || shard::with(|shard| {
@@ -171,6 +171,21 @@ impl Source {
                 reactor.is_ready(key, direction) || !reactor.knows(key)
             })
             .unwrap_or(true)
+    }
+
+    /// Lets a ticket wait for a direction. False when that is ready.
+    #[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
+    pub(crate) fn wait_with(&self, direction: Direction, ticket: Ticket) -> bool {
+        let Some(key) = self.registration.key.get() else { return false };
+        shard::with(|shard| shard.reactor.borrow_mut().wait(key, direction, ticket)) == Some(true)
+    }
+
+    /// Takes back a ticket of [`wait_with`](Self::wait_with).
+    #[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
+    pub(crate) fn unwait_with(&self, direction: Direction, ticket: Ticket) {
+        if let Some(key) = self.registration.key.get() {
+            shard::with(|shard| shard.reactor.borrow_mut().unwait(key, direction, ticket));
+        }
     }
 
     /// Gives way, and fails where a wait would have: a peer that never lets the fiber wait must not
@@ -236,15 +251,22 @@ impl Drop for Waiting {
 impl Registration {
     /// The key in this thread's reactor. A descriptor that has outlived the runtime that it was
     /// made in is unknown to the next one and registered anew.
-    fn key(&self, reactor: &mut Reactor<Ticket>) -> io::Result<SourceKey> {
+    ///
+    /// Most descriptors wait for reading only. One that waits for writing will read as well.
+    fn key(&self, reactor: &mut Reactor<Ticket>, direction: Direction) -> io::Result<SourceKey> {
+        let writes = direction == Direction::Write;
         if let Some(key) = self.key.get()
             && reactor.knows(key)
         {
+            if writes {
+                // SAFETY: `raw` is the descriptor that `adopt` gave this key to, below.
+                unsafe { reactor.ask_writes(key, self.raw)? };
+            }
             return Ok(key);
         }
         // SAFETY: `raw` is the descriptor that is owned by the source around this value, whose
         // destructor runs before the descriptor is closed and deregisters it.
-        let key = unsafe { reactor.adopt(self.raw)? };
+        let key = unsafe { reactor.adopt(self.raw, writes)? };
         self.key.set(Some(key));
         Ok(key)
     }

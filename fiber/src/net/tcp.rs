@@ -183,6 +183,12 @@ impl TcpStream {
         self.source.run(Direction::Read, limit, |fd| receive(fd, buf, libc::MSG_PEEK))
     }
 
+    /// What async adapters poll.
+    #[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
+    pub(crate) fn io(&self) -> &Source {
+        &self.source
+    }
+
     pub(super) fn source(&self) -> (&Source, Option<Nanos>) {
         (&self.source, self.timeouts.write_limit())
     }

@@ -292,6 +292,12 @@ impl UnixStream {
         self.source.run(Direction::Read, limit, |fd| receive(fd, buf, libc::MSG_PEEK))
     }
 
+    /// What async adapters poll.
+    #[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
+    pub(crate) fn io(&self) -> &Source {
+        &self.source
+    }
+
     pub(super) fn source(&self) -> (&Source, Option<cede_reactor::Nanos>) {
         (&self.source, self.timeouts.write_limit())
     }

@@ -59,7 +59,7 @@ pub(crate) fn alone(test: &str, body: impl FnOnce()) {
 /// turn, and checks that neither descriptors nor memory grow.
 pub(crate) fn cut_short<T>(what: &str, call: impl Fn() -> io::Result<T> + Clone + 'static) {
     let round = |round: usize| {
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             let after = Duration::from_micros((round % 5) as u64);
             let error = cede_fiber::with_deadline(after, || call().map(drop)).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{what}: {error}");

@@ -68,16 +68,22 @@ impl Backend {
         self.control(libc::EPOLL_CTL_ADD, fd, INTEREST, token)
     }
 
-    /// Adds; what epoll still knows under this descriptor is replaced.
+    /// Adds for reading only or for both directions, or changes to that what epoll knows under this
+    /// descriptor. Either way it reports what is ready now.
     ///
     /// # Safety
     ///
     /// As [`add`](Self::add).
-    pub(crate) unsafe fn add_or_replace(&self, fd: RawFd, token: u64) -> io::Result<()> {
-        match self.control(libc::EPOLL_CTL_ADD, fd, INTEREST, token) {
-            // Changing an entry reports what is ready anew, as adding one does.
+    pub(crate) unsafe fn add_or_replace(
+        &self,
+        fd: RawFd,
+        writes: bool,
+        token: u64,
+    ) -> io::Result<()> {
+        let interest = if writes { INTEREST } else { INTEREST & !(libc::EPOLLOUT as u32) };
+        match self.control(libc::EPOLL_CTL_ADD, fd, interest, token) {
             Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {
-                self.control(libc::EPOLL_CTL_MOD, fd, INTEREST, token)
+                self.control(libc::EPOLL_CTL_MOD, fd, interest, token)
             }
             done => done,
         }

@@ -49,16 +49,23 @@ impl Backend {
         unsafe { self.poller.add_with_mode(source, Event::all(token as usize), PollMode::Edge) }
     }
 
-    /// Adds. A descriptor is always deleted before it is closed here, so there is nothing to
-    /// replace.
+    /// Adds for both directions, whatever is asked for; adding again changes nothing.
     ///
     /// # Safety
     ///
     /// As [`add`](Self::add).
     #[cfg_attr(test, allow(dead_code, reason = "the tests run on Linux, whose backend has its own"))]
-    pub(crate) unsafe fn add_or_replace(&self, source: RawSource, token: u64) -> io::Result<()> {
+    pub(crate) unsafe fn add_or_replace(
+        &self,
+        source: RawSource,
+        _writes: bool,
+        token: u64,
+    ) -> io::Result<()> {
         // SAFETY: handed on to the caller.
-        unsafe { self.add(source, token) }
+        match unsafe { self.add(source, token) } {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            done => done,
+        }
     }
 
     /// Adds for one direction.

@@ -1,0 +1,514 @@
+//! Where a primitive may be used: between all threads, or between the fibers of one shard.
+//!
+//! Every state machine of [`sync`](crate::sync) is written once, over a [`Domain`]. [`Shared`] puts
+//! the state under a short lock and wakes fibers and threads anywhere; [`Local`] has neither locks
+//! nor atomics. The rule of both: while the state is locked nothing runs but the few lines of its
+//! state machine. No wait, no wakeup, no user code: what is to be woken or dropped is carried out
+//! of the lock first.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
+use std::io;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock, PoisonError};
+
+use crate::cancel;
+use crate::mail::Request;
+use crate::shard;
+use crate::shared::{FiberShared, ShardShared};
+use crate::sync::limit::Limit;
+use crate::sync::primitive::{AtomicUsize, Mutex, Ordering, const_fn};
+use crate::sync::select::AnyParker;
+use crate::sync::spot::Spot;
+use crate::wait::{Park, Ticket, Wait};
+
+/// A place where primitives live; [`Shared`] and [`Local`] are the two that there are.
+pub trait Domain: sealed::Sealed + Sized + 'static {
+    /// The state of a primitive.
+    type State<S>: State<S>;
+    /// A word that the fast paths use outside of the state.
+    type Word: Word;
+    /// What the two ends of a channel hold together.
+    type Ptr<T>: Deref<Target = T> + Clone;
+    /// A place for a value that is written once.
+    type Once<T>: Once<T>;
+    /// Who waits: kept in the node of a queue.
+    type Who;
+    /// A wakeup to be sent when the state is unlocked again.
+    type Wake;
+    /// The beginning of a wait.
+    type Parker;
+
+    #[doc(hidden)]
+    fn ptr<T>(value: T) -> Self::Ptr<T>;
+    #[doc(hidden)]
+    fn ptr_eq<T>(a: &Self::Ptr<T>, b: &Self::Ptr<T>) -> bool;
+    #[doc(hidden)]
+    fn try_unwrap<T>(ptr: Self::Ptr<T>) -> Result<T, Self::Ptr<T>>;
+    /// Begins a wait of the fiber or thread that calls. Runs no user code.
+    #[doc(hidden)]
+    fn begin() -> io::Result<Self::Parker>;
+    #[doc(hidden)]
+    fn who(parker: &Self::Parker) -> Self::Who;
+    /// Who waits in a `select!`.
+    #[doc(hidden)]
+    fn who_selects(parker: &AnyParker) -> io::Result<Self::Who>;
+    /// Turns a waiter into a wakeup.
+    ///
+    /// # Safety
+    ///
+    /// The waiter must still be in its wait: its node is linked, and the state is locked.
+    #[doc(hidden)]
+    unsafe fn wakeup(who: Self::Who) -> Self::Wake;
+    #[doc(hidden)]
+    fn wake(wake: Self::Wake);
+    #[doc(hidden)]
+    #[track_caller]
+    fn wait(parker: Self::Parker, what: Wait, limit: Limit) -> io::Result<()>;
+}
+
+/// The state of a primitive: reached by one caller at a time.
+pub trait State<S> {
+    #[doc(hidden)]
+    fn new(state: S) -> Self;
+    /// Runs `f` with the state, which must neither wait nor call user code.
+    #[doc(hidden)]
+    fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R;
+}
+
+/// A word for fast paths.
+pub trait Word {
+    #[doc(hidden)]
+    fn load(&self) -> usize;
+    #[doc(hidden)]
+    fn store(&self, value: usize);
+    /// True when it was `from` and is `to` now.
+    #[doc(hidden)]
+    fn exchange(&self, from: usize, to: usize) -> bool;
+}
+
+/// A place for a value that is written once.
+pub trait Once<T>: Default {
+    #[doc(hidden)]
+    fn get(&self) -> Option<&T>;
+    #[doc(hidden)]
+    fn get_mut(&mut self) -> Option<&mut T>;
+    #[doc(hidden)]
+    fn set(&self, value: T) -> Result<(), T>;
+    #[doc(hidden)]
+    fn into_inner(self) -> Option<T>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Shared {}
+    impl Sealed for super::Local {}
+}
+
+// ---- between all threads
+
+/// Between the fibers of all shards, and plain threads.
+#[derive(Debug, Clone, Copy)]
+pub struct Shared(());
+
+/// The state of a [`Shared`] primitive.
+pub struct SharedState<S>(Mutex<S>);
+
+impl<S> SharedState<S> {
+    const_fn! {
+        pub(crate) fn of(state: S) -> Self {
+            Self(Mutex::new(state))
+        }
+    }
+}
+
+impl<S> State<S> for SharedState<S> {
+    fn new(state: S) -> Self {
+        Self(Mutex::new(state))
+    }
+
+    #[inline(always)]
+    fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<S> fmt::Debug for SharedState<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedState")
+    }
+}
+
+/// The word of a [`Shared`] primitive.
+#[derive(Debug)]
+pub struct SharedWord(AtomicUsize);
+
+impl SharedWord {
+    const_fn! {
+        pub(crate) fn of(value: usize) -> Self {
+            Self(AtomicUsize::new(value))
+        }
+    }
+}
+
+impl Word for SharedWord {
+    #[inline(always)]
+    fn load(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+
+    #[inline(always)]
+    fn store(&self, value: usize) {
+        self.0.store(value, Ordering::Release);
+    }
+
+    #[inline(always)]
+    fn exchange(&self, from: usize, to: usize) -> bool {
+        self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+impl<T> Once<T> for OnceLock<T> {
+    #[inline(always)]
+    fn get(&self) -> Option<&T> {
+        self.get()
+    }
+
+    fn get_mut(&mut self) -> Option<&mut T> {
+        self.get_mut()
+    }
+
+    fn set(&self, value: T) -> Result<(), T> {
+        self.set(value)
+    }
+
+    fn into_inner(self) -> Option<T> {
+        self.into_inner()
+    }
+}
+
+/// A fiber of any shard, or a plain thread.
+#[derive(Debug)]
+pub struct SharedWho(Who);
+
+#[derive(Debug)]
+enum Who {
+    /// The pointers are good while the fiber is in the wait; see `Shared::wakeup`.
+    Fiber {
+        ticket: Ticket,
+        home: *const ShardShared,
+        fiber: *const FiberShared,
+    },
+    Thread(Arc<Spot>),
+}
+
+/// A wakeup of a fiber of this shard, of one elsewhere, or of a thread.
+#[derive(Debug)]
+pub struct SharedWake(Wakeup);
+
+#[derive(Debug)]
+enum Wakeup {
+    Here(Ticket),
+    There(Arc<FiberShared>, u64),
+    Thread(Arc<Spot>),
+}
+
+/// The beginning of a wait of a fiber or a thread.
+#[derive(Debug)]
+pub enum SharedParker {
+    #[doc(hidden)]
+    Fiber(Park),
+    #[doc(hidden)]
+    Thread(Arc<Spot>),
+}
+
+impl SharedParker {
+    #[inline]
+    pub(crate) fn begin() -> io::Result<Self> {
+        // SAFETY: the reference is used in this expression only.
+        match unsafe { shard::local() }.is_some() {
+            true => Park::begin().map(Self::Fiber),
+            false => Ok(Self::Thread(Spot::new())),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn who(&self) -> SharedWho {
+        match self {
+            Self::Fiber(park) => {
+                // SAFETY: the references are used in this call only; the pointers are followed only
+                // while the fiber is in this wait (contract of `wakeup`).
+                let Some((shard, record)) = (unsafe { shard::here() }) else {
+                    unreachable!("a Park exists only in a fiber")
+                };
+                let fiber = record
+                    .shared
+                    .get_or_init(|| FiberShared::new(Arc::clone(&shard.shared), record));
+                SharedWho(Who::Fiber {
+                    ticket: park.ticket(),
+                    home: Arc::as_ptr(&shard.shared),
+                    fiber: Arc::as_ptr(fiber),
+                })
+            }
+            Self::Thread(spot) => SharedWho(Who::Thread(Arc::clone(spot))),
+        }
+    }
+}
+
+impl Domain for Shared {
+    type State<S> = SharedState<S>;
+    type Word = SharedWord;
+    type Ptr<T> = Arc<T>;
+    type Once<T> = OnceLock<T>;
+    type Who = SharedWho;
+    type Wake = SharedWake;
+    type Parker = SharedParker;
+
+    fn ptr<T>(value: T) -> Arc<T> {
+        Arc::new(value)
+    }
+
+    fn ptr_eq<T>(a: &Arc<T>, b: &Arc<T>) -> bool {
+        Arc::ptr_eq(a, b)
+    }
+
+    fn try_unwrap<T>(ptr: Arc<T>) -> Result<T, Arc<T>> {
+        Arc::try_unwrap(ptr)
+    }
+
+    #[inline]
+    fn begin() -> io::Result<SharedParker> {
+        SharedParker::begin()
+    }
+
+    #[inline]
+    fn who(parker: &SharedParker) -> SharedWho {
+        parker.who()
+    }
+
+    fn who_selects(parker: &AnyParker) -> io::Result<SharedWho> {
+        Ok(parker.who())
+    }
+
+    #[inline]
+    unsafe fn wakeup(who: SharedWho) -> SharedWake {
+        match who.0 {
+            Who::Fiber { ticket, home, fiber } => {
+                // SAFETY: the reference is used in this expression only.
+                let here = unsafe { shard::local() }
+                    .is_some_and(|shard| std::ptr::eq(Arc::as_ptr(&shard.shared), home));
+                if here {
+                    return SharedWake(Wakeup::Here(ticket));
+                }
+                // SAFETY: the fiber is in its wait (contract), so its record is live, and the
+                // record owns one reference of this Arc. The fiber cannot leave before the state is
+                // unlocked: it looks for its node first, or is woken by what is made here.
+                let fiber = unsafe {
+                    Arc::increment_strong_count(fiber);
+                    Arc::from_raw(fiber)
+                };
+                SharedWake(Wakeup::There(fiber, ticket.generation))
+            }
+            Who::Thread(spot) => SharedWake(Wakeup::Thread(spot)),
+        }
+    }
+
+    #[inline]
+    fn wake(wake: SharedWake) {
+        match wake.0 {
+            Wakeup::Here(ticket) => {
+                ticket.wake();
+            }
+            Wakeup::There(fiber, generation) => {
+                FiberShared::post(&fiber, Request::EndWait(generation));
+            }
+            Wakeup::Thread(spot) => spot.wake(),
+        }
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    fn wait(parker: SharedParker, what: Wait, limit: Limit) -> io::Result<()> {
+        match parker {
+            SharedParker::Fiber(park) => park.wait(what.with_outside_wakers(), limit.nanos()),
+            SharedParker::Thread(spot) => spot.wait(limit),
+        }
+    }
+}
+
+// ---- between the fibers of one shard
+
+/// Between the fibers of one shard.
+#[derive(Debug, Clone, Copy)]
+pub struct Local(std::marker::PhantomData<*const ()>);
+
+/// The state of a [`Local`] primitive.
+pub struct LocalState<S>(RefCell<S>);
+
+impl<S> LocalState<S> {
+    pub(crate) const fn of(state: S) -> Self {
+        Self(RefCell::new(state))
+    }
+}
+
+impl<S> State<S> for LocalState<S> {
+    fn new(state: S) -> Self {
+        Self::of(state)
+    }
+
+    #[inline(always)]
+    fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
+        f(&mut self.0.borrow_mut())
+    }
+}
+
+impl<S> fmt::Debug for LocalState<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LocalState")
+    }
+}
+
+/// The word of a [`Local`] primitive.
+#[derive(Debug)]
+pub struct LocalWord(Cell<usize>);
+
+impl LocalWord {
+    pub(crate) const fn of(value: usize) -> Self {
+        Self(Cell::new(value))
+    }
+}
+
+impl Word for LocalWord {
+    #[inline(always)]
+    fn load(&self) -> usize {
+        self.0.get()
+    }
+
+    #[inline(always)]
+    fn store(&self, value: usize) {
+        self.0.set(value);
+    }
+
+    #[inline(always)]
+    fn exchange(&self, from: usize, to: usize) -> bool {
+        let equal = self.0.get() == from;
+        if equal {
+            self.0.set(to);
+        }
+        equal
+    }
+}
+
+impl<T> Once<T> for OnceCell<T> {
+    #[inline(always)]
+    fn get(&self) -> Option<&T> {
+        self.get()
+    }
+
+    fn get_mut(&mut self) -> Option<&mut T> {
+        self.get_mut()
+    }
+
+    fn set(&self, value: T) -> Result<(), T> {
+        self.set(value)
+    }
+
+    fn into_inner(self) -> Option<T> {
+        self.into_inner()
+    }
+}
+
+impl Domain for Local {
+    type State<S> = LocalState<S>;
+    type Word = LocalWord;
+    type Ptr<T> = Rc<T>;
+    type Once<T> = OnceCell<T>;
+    type Who = Ticket;
+    type Wake = Ticket;
+    type Parker = Park;
+
+    fn ptr<T>(value: T) -> Rc<T> {
+        Rc::new(value)
+    }
+
+    fn ptr_eq<T>(a: &Rc<T>, b: &Rc<T>) -> bool {
+        Rc::ptr_eq(a, b)
+    }
+
+    fn try_unwrap<T>(ptr: Rc<T>) -> Result<T, Rc<T>> {
+        Rc::try_unwrap(ptr)
+    }
+
+    #[inline(always)]
+    fn begin() -> io::Result<Park> {
+        Park::begin()
+    }
+
+    #[inline(always)]
+    fn who(parker: &Park) -> Ticket {
+        parker.ticket()
+    }
+
+    fn who_selects(parker: &AnyParker) -> io::Result<Ticket> {
+        match parker {
+            SharedParker::Fiber(park) => Ok(park.ticket()),
+            SharedParker::Thread(_) => Err(cancel::not_in_fiber_error()),
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn wakeup(who: Ticket) -> Ticket {
+        who
+    }
+
+    #[inline(always)]
+    fn wake(wake: Ticket) {
+        wake.wake();
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    fn wait(parker: Park, what: Wait, limit: Limit) -> io::Result<()> {
+        parker.wait(what, limit.nanos())
+    }
+}
+
+// ---- the wait itself
+
+/// Waits for a node that was put into a queue. `Ok`: it was taken out, and what was waited for is
+/// there. `Err`: it is no longer in the queue either, and nothing was handed over.
+///
+/// `give_up` takes the node out of its queue; false: somebody has done so already, so the event
+/// came first and wins. `pass_on` is called when the fiber is unwound with something in its hands.
+#[inline(always)]
+#[track_caller]
+pub(crate) fn wait_for<D: Domain>(
+    parker: D::Parker,
+    what: Wait,
+    limit: Limit,
+    give_up: impl Fn() -> bool,
+    pass_on: impl Fn(),
+) -> io::Result<()> {
+    let unwound = OnUnwind(|| {
+        if !give_up() {
+            pass_on();
+        }
+    });
+    let waited = D::wait(parker, what, limit);
+    std::mem::forget(unwound);
+    match waited {
+        Ok(()) => Ok(()),
+        Err(error) if give_up() => Err(error),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Runs its closure unless it is forgotten.
+struct OnUnwind<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnUnwind<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
