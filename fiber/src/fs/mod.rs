@@ -29,7 +29,10 @@ fn call<T: Send + 'static>(f: impl FnOnce() -> io::Result<T> + Send + 'static) -
 
 /// Functions that are std's, with std's names.
 macro_rules! functions {
-    ($($(#[$doc:meta])* $name:ident($($path:ident),* $(; $arg:ident: $type:ty)?) -> $result:ty;)*) => {$(
+    ($(
+        $(#[$doc:meta])*
+        $name:ident($($path:ident),* $(; $arg:ident: $type:ty)?) -> $result:ty;
+    )*) => {$(
         $(#[$doc])*
         ///
         /// # Errors

@@ -58,7 +58,8 @@ impl SendFile for UnixStream {
 /// # Errors
 ///
 /// What the system says (`EPIPE` for a peer that is gone; a program in which `SIGPIPE` is not
-/// ignored, as Rust's runtime has it, gets that too), the stream's write time-out for each part of [`SENDFILE_BYTES_MAX`], a
+/// ignored, as Rust's runtime has it, gets that too), the stream's write time-out for each part of
+/// [`SENDFILE_BYTES_MAX`], a
 /// cancel or a deadline. Bytes may have been sent then.
 ///
 /// # Examples

@@ -113,8 +113,8 @@ impl Command {
         self
     }
 
-    /// Whether the process is killed when its [`Child`] is dropped before its end was seen. Default:
-    /// no, as with std.
+    /// Whether the process is killed when its [`Child`] is dropped before its end was seen.
+    /// Default: no, as with std.
     pub fn kill_on_drop(&mut self, on: bool) -> &mut Self {
         self.kill_on_drop = on;
         self

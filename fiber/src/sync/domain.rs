@@ -11,14 +11,15 @@ use std::fmt;
 use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use crate::cancel;
 use crate::mail::Request;
 use crate::shard;
 use crate::shared::{FiberShared, ShardShared};
+use crate::sync::brief::Brief;
 use crate::sync::limit::Limit;
-use crate::sync::primitive::{AtomicUsize, Mutex, Ordering, const_fn};
+use crate::sync::primitive::{AtomicUsize, Ordering, const_fn};
 use crate::sync::select::AnyParker;
 use crate::sync::spot::Spot;
 use crate::wait::{Park, Ticket, Wait};
@@ -113,24 +114,24 @@ mod sealed {
 pub struct Shared(());
 
 /// The state of a [`Shared`] primitive.
-pub struct SharedState<S>(Mutex<S>);
+pub struct SharedState<S>(Brief<S>);
 
 impl<S> SharedState<S> {
     const_fn! {
         pub(crate) fn of(state: S) -> Self {
-            Self(Mutex::new(state))
+            Self(Brief::new(state))
         }
     }
 }
 
 impl<S> State<S> for SharedState<S> {
     fn new(state: S) -> Self {
-        Self(Mutex::new(state))
+        Self(Brief::new(state))
     }
 
     #[inline(always)]
     fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.with(f)
     }
 }
 

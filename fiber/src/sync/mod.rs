@@ -76,6 +76,7 @@
 //! ```
 
 mod alias;
+mod brief;
 mod domain;
 mod error;
 pub mod generic;
