@@ -11,13 +11,13 @@ use crate::common;
 use crate::harness::{Case, Test, case};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("memory_limit_is_an_error_and_the_runtime_goes_on", || passes("memory_limit")),
-    ("memory_limit_on_small_stacks_is_an_error", || passes("memory_limit_small")),
-    ("mapping_limit_is_an_error_and_the_runtime_goes_on", || passes("mapping_limit")),
-    ("fibers_max_is_an_error_and_the_runtime_goes_on", || passes("fibers_max")),
-    ("no_descriptors_for_a_runtime_is_an_error", || passes("no_descriptors")),
-    ("memory_stays_level_over_many_fibers", || passes("plateau_of_fibers")),
-    ("memory_stays_level_over_fibers_of_all_depths", || passes("plateau_of_depths")),
+    ("p26_memory_limit_is_an_error_and_the_runtime_goes_on", || passes("memory_limit")),
+    ("p26_memory_limit_on_small_stacks_is_an_error", || passes("memory_limit_small")),
+    ("p13_mapping_limit_is_an_error_and_the_runtime_goes_on", || passes("mapping_limit")),
+    ("p13_fibers_max_is_an_error_and_the_runtime_goes_on", || passes("fibers_max")),
+    ("p09_no_descriptors_for_a_runtime_is_an_error", || passes("no_descriptors")),
+    ("p26_memory_stays_level_over_many_fibers", || passes("plateau_of_fibers")),
+    ("p26_memory_stays_level_over_fibers_of_all_depths", || passes("plateau_of_depths")),
     ("million_parked_fibers_take_few_mappings_and_little_memory", || passes("million")),
 ];
 

@@ -2,7 +2,8 @@
 //!
 //! Each test runs one case in a process of its own, which is this program again: `main` is the
 //! case's when the environment names one, and the tests' otherwise. So a case has the main thread,
-//! the exit code and the process for itself, without the test harness and its threads.
+//! the exit code and the process for itself, without the test harness and its threads. Names begin
+//! with the row of the table of runtime properties.
 
 #[path = "../common/mod.rs"]
 mod common;

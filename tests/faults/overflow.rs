@@ -31,21 +31,24 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 pub(crate) const TESTS: &[Test] = &[
-    ("overflow_by_recursion_is_named", overflow_by_recursion_is_named),
-    ("overflow_by_one_large_frame_is_named", overflow_by_one_large_frame_is_named),
-    ("overflow_without_a_name_says_so", overflow_without_a_name_says_so),
-    ("overflow_on_another_shard_is_named", overflow_on_another_shard_is_named),
-    ("overflow_on_a_large_stack_is_named", overflow_on_a_large_stack_is_named),
-    ("overflow_beside_a_large_stack_is_named", overflow_beside_a_large_stack_is_named),
-    ("overflow_of_a_protected_stack_is_named", overflow_of_a_protected_stack_is_named),
-    ("overflow_of_a_stack_used_again_is_named", overflow_of_a_stack_used_again_is_named),
-    ("overflow_with_all_signals_blocked_is_named", overflow_with_all_signals_blocked_is_named),
-    ("overflow_inside_the_allocator_ends_all_the_same", overflow_inside_the_allocator_ends),
-    ("overflow_of_a_plain_thread_is_named_by_std", overflow_of_a_plain_thread_is_named_by_std),
-    ("null_pointer_in_a_fiber_stays_a_plain_fault", || plain_fault("null_in_fiber")),
-    ("null_pointer_after_the_runtime_stays_a_plain_fault", || plain_fault("null_after_run")),
-    ("null_pointer_in_a_thread_stays_a_plain_fault", || plain_fault("null_in_thread")),
-    ("handler_that_repairs_faults_goes_on_working", handler_that_repairs_faults_goes_on_working),
+    ("p11_overflow_by_recursion_is_named", overflow_by_recursion_is_named),
+    ("p12_overflow_by_one_large_frame_is_named", overflow_by_one_large_frame_is_named),
+    ("p11_overflow_without_a_name_says_so", overflow_without_a_name_says_so),
+    ("p11_overflow_on_another_shard_is_named", overflow_on_another_shard_is_named),
+    ("p11_overflow_on_a_large_stack_is_named", overflow_on_a_large_stack_is_named),
+    ("p11_overflow_beside_a_large_stack_is_named", overflow_beside_a_large_stack_is_named),
+    ("p11_overflow_of_a_protected_stack_is_named", overflow_of_a_protected_stack_is_named),
+    ("p11_overflow_of_a_stack_used_again_is_named", overflow_of_a_stack_used_again_is_named),
+    ("p11_overflow_with_all_signals_blocked_is_named", overflow_with_all_signals_blocked_is_named),
+    ("p11_overflow_inside_the_allocator_ends_all_the_same", overflow_inside_the_allocator_ends),
+    ("p11_overflow_of_a_plain_thread_is_named_by_std", overflow_of_a_plain_thread_is_named_by_std),
+    ("p11_null_pointer_in_a_fiber_stays_a_plain_fault", || plain_fault("null_in_fiber")),
+    ("p11_null_pointer_after_the_runtime_stays_a_plain_fault", || plain_fault("null_after_run")),
+    ("p11_null_pointer_in_a_thread_stays_a_plain_fault", || plain_fault("null_in_thread")),
+    (
+        "p11_handler_that_repairs_faults_goes_on_working",
+        handler_that_repairs_faults_goes_on_working,
+    ),
 ];
 
 fn named(name: &str, what: &str) -> Ended {

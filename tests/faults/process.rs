@@ -1,8 +1,10 @@
 //! The process as a whole: signals, exit codes, what it inherits, what a runtime leaves behind.
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::os::unix::thread::JoinHandleExt;
 use std::process::{Command, ExitCode};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -12,24 +14,27 @@ use cede::net::{TcpListener, TcpStream};
 use cede::{Fiber, Runtime};
 
 use crate::common;
-use crate::harness::{Case, Test, case};
+use crate::harness::{CASE, Case, Test, case};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("broken_pipe_is_an_error_even_with_the_signal_on", || passes("broken_pipe")),
-    ("signals_disturb_no_wait", || passes("signal_storm")),
-    ("children_inherit_no_descriptor", || passes("close_on_exec")),
-    ("runtime_leaves_no_descriptor_and_no_thread", || passes("nothing_left")),
-    ("memory_stays_level_over_many_connections", || passes("plateau_of_connections")),
-    ("exit_code_of_success_is_0", || passes("exit_ok")),
-    ("exit_code_of_a_panic_is_101", exit_code_of_a_panic_is_101),
-    ("exit_code_of_an_error_is_1", exit_code_of_an_error_is_1),
-    ("deadlock_is_an_error_that_lists_the_fibers", deadlock_is_an_error_that_lists_the_fibers),
-    ("waiting_for_another_runtime_is_no_deadlock", || passes("two_runtimes")),
+    ("p27_broken_pipe_is_an_error_even_with_the_signal_on", || passes("broken_pipe")),
+    ("p10_signals_disturb_no_wait", || passes("signal_storm")),
+    ("p09_no_descriptors_left_is_an_error_and_no_spinning", || passes("descriptor_limit")),
+    ("p28_children_inherit_no_descriptor", || passes("close_on_exec")),
+    ("p23_runtime_leaves_no_descriptor_and_no_thread", || passes("nothing_left")),
+    ("p26_memory_stays_level_over_many_connections", || passes("plateau_of_connections")),
+    ("p23_exit_code_of_success_is_0", || passes("exit_ok")),
+    ("p23_exit_code_of_a_panic_is_101", exit_code_of_a_panic_is_101),
+    ("p23_exit_code_of_an_error_is_1", exit_code_of_an_error_is_1),
+    ("p29_deadlock_is_an_error_that_lists_the_fibers", deadlock_is_an_error_that_lists_the_fibers),
+    ("p29_waiting_for_another_runtime_is_no_deadlock", || passes("two_runtimes")),
 ];
 
 pub(crate) const CASES: &[Case] = &[
     ("broken_pipe", broken_pipe),
     ("signal_storm", signal_storm),
+    ("descriptor_limit", descriptor_limit),
+    ("descriptor_limit_clients", descriptor_limit_clients),
     ("close_on_exec", close_on_exec),
     ("nothing_left", nothing_left),
     ("plateau_of_connections", plateau_of_connections),
@@ -194,6 +199,88 @@ fn storm_work(stop: &AtomicBool, signals_min: usize) -> io::Result<()> {
     assert!(sleeper.join().unwrap()? > 0);
     stop.store(true, Ordering::Relaxed);
     Ok(())
+}
+
+const LIMIT: u64 = 64;
+const CLIENTS: usize = 200;
+
+/// More clients than descriptors. The caller of `accept` gets the error, and does what its
+/// documentation asks for: it waits. Nothing spins meanwhile, and when clients have left, the others
+/// are accepted.
+fn descriptor_limit() -> ExitCode {
+    let served = Rc::new(Cell::new(0));
+    let result = cede::run(|| -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let mut clients = Command::new(std::env::current_exe()?)
+            .env(CASE, "descriptor_limit_clients")
+            .env(ADDR, listener.local_addr()?.to_string())
+            .spawn()?;
+        common::limit(libc::RLIMIT_NOFILE, LIMIT);
+        let mut held = Vec::new();
+        let error = loop {
+            match listener.accept() {
+                Ok((stream, _)) => held.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
+        assert!(held.len() > LIMIT as usize / 2, "{} connections", held.len());
+        // It is reported again as long as it is so, and is not waited for in vain.
+        assert_eq!(listener.accept().unwrap_err().raw_os_error(), Some(libc::EMFILE));
+        // Both the listener that has connections to accept and one that waits by itself are quiet:
+        // this counts the time of this process on the CPU, which no other process adds to.
+        let patient = Rc::new(listener);
+        let accepting = Rc::clone(&patient);
+        let serving = Rc::clone(&served);
+        let acceptor = cede::spawn(move || -> io::Result<()> {
+            while serving.get() < CLIENTS {
+                let (mut stream, _) = accepting.accept_with_backoff()?;
+                stream.write_all(b"!")?;
+                serving.set(serving.get() + 1);
+            }
+            Ok(())
+        });
+        let before = cpu_time();
+        cede::sleep(Duration::from_millis(500))?;
+        let used = cpu_time() - before;
+        assert!(used < Duration::from_millis(100), "{used:?} of CPU in half a second of nothing");
+        assert!(!acceptor.is_finished());
+        for mut stream in held.drain(..) {
+            stream.write_all(b"!")?;
+            served.set(served.get() + 1);
+        }
+        acceptor.join().unwrap()?;
+        assert!(clients.wait()?.success());
+        Ok(())
+    });
+    result.unwrap().unwrap();
+    assert_eq!(served.get(), CLIENTS);
+    ExitCode::SUCCESS
+}
+
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for the call.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) }, 0);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+/// Says to the clients where to connect to.
+const ADDR: &str = "CEDE_ADDR";
+
+fn descriptor_limit_clients() -> ExitCode {
+    let addr = std::env::var(ADDR).unwrap();
+    let connect = |_| std::net::TcpStream::connect(&addr).unwrap();
+    let streams: Vec<_> = (0..CLIENTS).map(connect).collect();
+    // Each is served, however late, and then leaves.
+    let serve = |mut stream: std::net::TcpStream| {
+        stream.set_read_timeout(Some(common::HANG)).unwrap();
+        stream.read_exact(&mut [0; 1]).unwrap();
+    };
+    let threads: Vec<_> =
+        streams.into_iter().map(|stream| thread::spawn(move || serve(stream))).collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    ExitCode::SUCCESS
 }
 
 fn close_on_exec() -> ExitCode {
