@@ -168,7 +168,7 @@ impl RemoteTicket {
     }
 }
 
-/// The beginning of a wait of the current fiber. See the [module](self) for the four steps.
+/// The beginning of a wait of the current fiber: begin, hand out a ticket, wait, go on.
 #[derive(Debug)]
 pub struct Park {
     generation: u64,
