@@ -217,8 +217,8 @@ impl<'scope> Scope<'scope, '_> {
         }
         // SAFETY: `scope` does not return before this child has ended, however it itself ends: it
         // catches panics, its wait is not cut short by cancel or deadline, and a shutdown unwinds
-        // younger fibers, so children, first, and aborts when one does not end. Only the fiber that runs `scope`, which is alive, or
-        // its children can reach this `Scope`.
+        // younger fibers, so children, first, and aborts when one does not end. Only the fiber that
+        // runs `scope`, which is alive, or its children can reach this `Scope`.
         let handle = unsafe { builder.spawn_unchecked(f, Some(&self.data))? };
         Ok(ScopedJoinHandle { handle, marker: PhantomData })
     }
