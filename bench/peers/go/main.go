@@ -32,6 +32,8 @@ var scenarios = map[string]struct {
 	"yield":       {1, []string{"fibers", "warm", "counted"}, yield},
 	"spawn-join":  {1, []string{"batch", "warm", "counted"}, spawnJoin},
 	"ping-pong":   {1, []string{"warm", "counted"}, pingPong},
+	"channel":     {1, []string{"warm", "counted"}, channel},
+	"mutex":       {1, []string{"contenders", "warm", "counted"}, mutex},
 	"million":     {1, []string{"fibers"}, million},
 	"timers":      {1, timerFlags, timers},
 	"wake-across": {2, []string{"busy", "locked", "warm", "counted"}, wakeAcross},

@@ -3,7 +3,10 @@
 //! To add one: a file here with a `pub const SCENARIO`, its name in the list below, and, for a Go
 //! peer, a function of the same name in `peers/go`.
 
+mod block_on;
+mod channel;
 mod million;
+mod mutex;
 mod ping_pong;
 mod spawn_join;
 mod timers;
@@ -18,6 +21,9 @@ pub static ALL: &[&Scenario] = &[
     &yields::SCENARIO,
     &spawn_join::SCENARIO,
     &ping_pong::SCENARIO,
+    &channel::SCENARIO,
+    &mutex::SCENARIO,
+    &block_on::SCENARIO,
     &million::SCENARIO,
     &timers::SCENARIO,
     &wake_across::SCENARIO,
