@@ -78,6 +78,26 @@ pub fn future<F: Future + Unpin>(future: &mut F) -> Awaits<'_, F> {
     Awaits { future: RefCell::new(future), output: Cell::new(None) }
 }
 
+// ---- ends that are shared or borrowed already
+
+macro_rules! through {
+    ($trait:ident, $($pointer:ty),+) => {$(
+        impl<'a, E: ?Sized> $trait for &'a $pointer
+        where
+            &'a E: $trait,
+        {
+            type Branch = <&'a E as $trait>::Branch;
+
+            fn into_branch(self) -> Self::Branch {
+                (&**self).into_branch()
+            }
+        }
+    )+};
+}
+
+through!(CanRecv, std::rc::Rc<E>, std::sync::Arc<E>, &'a E);
+through!(CanSend, std::rc::Rc<E>, std::sync::Arc<E>, &'a E);
+
 // ---- mpsc
 
 /// See [`recv`].
