@@ -111,7 +111,7 @@ impl<M: Message> Inbox<M> {
     /// Whether messages wait. Cheap: one load of a line that only producers write.
     #[inline]
     pub(crate) fn has_messages(&self) -> bool {
-        is_message(self.head.load(Ordering::Relaxed))
+        is_message(self.head.load(Ordering::Acquire))
     }
 
     /// Announces that the consumer will sleep. False: a message came first.

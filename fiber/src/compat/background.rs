@@ -11,7 +11,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::deadlock::HelperThread;
 use crate::future::block_on;
 use crate::shard;
 
@@ -66,7 +65,6 @@ fn runtime() -> io::Result<&'static Runtime> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .thread_name("cede-tokio")
-        .on_thread_start(|| std::mem::forget(HelperThread::register()))
         .enable_all()
         .build()?;
     Ok(RUNTIME.get_or_init(|| runtime))
