@@ -19,11 +19,11 @@ func serve(n numbers) (sample, error) {
 		if err != nil {
 			return sample{}, err
 		}
-		go echo(stream, once)
+		go answerAll(stream, once)
 	}
 }
 
-func echo(stream net.Conn, once bool) {
+func answerAll(stream net.Conn, once bool) {
 	defer stream.Close()
 	buffer := make([]byte, 1024)
 	for {
