@@ -137,6 +137,6 @@ mod tests {
 
     #[test]
     fn users_are_named() {
-        assert_eq!(users(|s| s.cores == 2), "wake-across");
+        assert_eq!(users(|s| s.cores == 2), "wake-across, echo, churn");
     }
 }

@@ -83,9 +83,14 @@ fn contestant_outcome(entry: &Entry) -> Outcome {
         Miss::Failed(format!("{} has no contestant {}", scenario.name, entry.who))
     })?;
     affinity::pin(&entry.cores)?;
-    let job = Job { params: entry.params.clone(), quick: entry.quick, cores: entry.cores.clone() };
+    let job = Job {
+        scenario: entry.scenario.clone(),
+        params: entry.params.clone(),
+        quick: entry.quick,
+        cores: entry.cores.clone(),
+    };
     match contestant.program {
-        Program::Rust(function) => function(&job),
+        Program::Rust(function) | Program::GoServer(function) => function(&job),
         Program::Go(args) => Err(golang::become_peer(&args(&job)?)),
     }
 }
@@ -108,7 +113,7 @@ impl<'a> Run<'a> {
     fn prepare(options: &'a RunOptions) -> Result<Run<'a>, String> {
         let cores = affinity::allowed().map_err(|e| format!("the cores cannot be read: {e}"))?;
         let contestants = || options.scenarios.iter().flat_map(|s| s.contestants);
-        let uses_go = contestants().any(|c| matches!(c.program, Program::Go(_)));
+        let uses_go = contestants().any(|c| c.program.uses_go());
         let no_go = if uses_go { golang::build().err() } else { None };
         let turns: usize =
             options.scenarios.iter().map(|s| (s.cases)().len() * s.contestants.len()).sum();
@@ -159,7 +164,7 @@ impl<'a> Run<'a> {
             let (need, have) = (scenario.cores, self.cores.len());
             return Err(Miss::Skipped(format!("needs {need} cores, {have} may be used")));
         };
-        if let (Program::Go(_), Some(why)) = (&contestant.program, &self.no_go) {
+        if let Some(why) = self.no_go.as_ref().filter(|_| contestant.program.uses_go()) {
             return Err(Miss::Skipped(why.clone()));
         }
         let entry = Entry {

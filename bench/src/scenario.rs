@@ -66,10 +66,20 @@ pub enum Program {
     Rust(fn(&Job) -> Outcome),
     /// Runs in the Go program; the function gives its arguments, so that counts have one home.
     Go(fn(&Job) -> Result<Vec<String>, Miss>),
+    /// Runs in this program, with the Go program as a server beside it.
+    GoServer(fn(&Job) -> Outcome),
+}
+
+impl Program {
+    pub fn uses_go(&self) -> bool {
+        matches!(self, Program::Go(_) | Program::GoServer(_))
+    }
 }
 
 /// What one contestant is asked to do in one round.
 pub struct Job {
+    /// The scenario's name: several may share a contestant.
+    pub scenario: String,
     pub params: Params,
     pub quick: bool,
     /// The cores that this process is pinned to.
@@ -160,7 +170,7 @@ mod tests {
     #[test]
     fn a_job_reads_its_params_and_says_which_is_wrong() {
         let params = Params::new().with("shards", "busy").with("fibers", 1000);
-        let job = Job { params, quick: true, cores: vec![0] };
+        let job = Job { scenario: String::new(), params, quick: true, cores: vec![0] };
         assert_eq!(job.number("fibers").ok(), Some(1000));
         assert_eq!(job.word("shards").ok(), Some("busy"));
         assert_eq!(job.count(10, 5), 5);
@@ -172,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_job_too_big_for_the_machine_is_skipped() {
-        let job = Job { params: Params::new(), quick: false, cores: vec![0] };
+        let job =
+            Job { scenario: String::new(), params: Params::new(), quick: false, cores: vec![0] };
         assert!(job.needs_memory(1).is_ok());
         assert!(matches!(job.needs_memory(u64::MAX), Err(Miss::Skipped(_))));
     }

@@ -37,7 +37,8 @@ fn without_a_command_it_explains_itself() {
 fn list_and_doctor_answer() {
     let list = bench(&["list"]);
     assert!(list.status.success());
-    for name in ["yield", "spawn-join", "ping-pong", "channel", "mutex", "block-on", "wake-across"]
+    for name in
+        ["yield", "spawn-join", "ping-pong", "channel", "mutex", "block-on", "echo", "churn"]
     {
         assert!(stdout(&list).contains(name), "{name}");
     }

@@ -34,6 +34,7 @@ var scenarios = map[string]struct {
 	"ping-pong":   {1, []string{"warm", "counted"}, pingPong},
 	"channel":     {1, []string{"warm", "counted"}, channel},
 	"mutex":       {1, []string{"contenders", "warm", "counted"}, mutex},
+	"serve":       {1, []string{"fd", "once"}, serve},
 	"million":     {1, []string{"fibers"}, million},
 	"timers":      {1, timerFlags, timers},
 	"wake-across": {2, []string{"busy", "locked", "warm", "counted"}, wakeAcross},

@@ -9,6 +9,7 @@ mod million;
 mod mutex;
 mod ping_pong;
 mod spawn_join;
+mod tcp;
 mod timers;
 mod wake_across;
 mod yields;
@@ -27,6 +28,8 @@ pub static ALL: &[&Scenario] = &[
     &million::SCENARIO,
     &timers::SCENARIO,
     &wake_across::SCENARIO,
+    &tcp::ECHO,
+    &tcp::CHURN,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scenario, String> {
