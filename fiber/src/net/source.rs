@@ -133,6 +133,37 @@ impl Source {
         }
     }
 
+    /// Runs an operation once, if it may succeed; "would block" is for the caller.
+    #[inline]
+    pub(crate) fn attempt<T>(
+        &self,
+        direction: Direction,
+        operation: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if !self.is_ready(direction) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let result = operation(self.fd.as_fd());
+        match &result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked(direction)?,
+            _ => self.count_turn(),
+        }
+        result
+    }
+
+    /// Parks until an operation may succeed; registers the descriptor if this is the first wait.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn ready(&self, direction: Direction, limit: Option<Nanos>) -> io::Result<()> {
+        if self.registration.key.get().is_none() {
+            self.blocked(direction)?;
+        }
+        while !self.is_ready(direction) {
+            self.wait(direction, limit)?;
+        }
+        Ok(())
+    }
+
     /// Notes that an operation would block; registers the descriptor if this is the first time.
     ///
     /// What happens between that operation and the registration is not lost: a poller reports what
