@@ -184,15 +184,16 @@ impl TcpStream {
     }
 
     /// Waits until there is something to read, or the end of the stream, without a buffer for it:
-    /// what a connection does that may be idle for long. A read after it may still find nothing.
+    /// what a connection does that may be idle for long. A read after it may still find nothing. The
+    /// read time-out is for reads and does not count here.
     ///
     /// # Errors
     ///
-    /// The read time-out, a cancel or a deadline.
+    /// A cancel or a deadline.
     #[inline]
     #[track_caller]
     pub fn readable(&self) -> io::Result<()> {
-        self.source.ready(Direction::Read, self.timeouts.read_limit())
+        self.source.ready(Direction::Read, None)
     }
 
     /// Reads what has come, without waiting.
