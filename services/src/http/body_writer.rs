@@ -15,23 +15,35 @@ use super::wire::Wire;
 /// send time-out, and when there is more than was declared.
 pub struct BodyWriter<'w> {
     wire: &'w Wire<'w>,
+    bytes: u64,
+}
+
+/// The body that is being written on a wire.
+pub(super) struct Outgoing {
     encoder: BodyEncoder,
     /// Written and not yet in a chunk.
     pending: Vec<u8>,
     /// Nothing more can be written: the peer has gone, or the body is not what was declared.
     broken: bool,
-    bytes: u64,
 }
 
 impl<'w> BodyWriter<'w> {
     pub(super) fn new(wire: &'w Wire<'w>, encoder: BodyEncoder) -> Self {
-        Self { wire, encoder, pending: Vec::new(), broken: false, bytes: 0 }
+        wire.body.replace(Some(Outgoing { encoder, pending: Vec::new(), broken: false }));
+        Self { wire, bytes: 0 }
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Outgoing) -> io::Result<T>) -> io::Result<T> {
+        match &mut *self.wire.body.borrow_mut() {
+            Some(body) => f(body),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
     }
 
     /// Whether nothing of the body will be sent, as in the response to HEAD: there is no need to
     /// produce it.
     pub fn is_suppressed(&self) -> bool {
-        self.encoder.is_suppressed()
+        self.with(|body| Ok(body.encoder.is_suppressed())).unwrap_or(true)
     }
 
     /// Ends a body in chunks with trailer fields; called last.
@@ -43,84 +55,102 @@ impl<'w> BodyWriter<'w> {
         &mut self,
         trailers: impl IntoIterator<Item = (&'f str, &'f [u8])>,
     ) -> io::Result<()> {
-        self.put_pending()?;
-        let mut out = self.wire.out.borrow_mut();
-        self.encoder.finish_with_trailers(&mut out, trailers).map_err(io::Error::other)
+        self.with(|body| {
+            body.put_pending(self.wire)?;
+            let mut out = self.wire.out.borrow_mut();
+            body.encoder.finish_with_trailers(&mut out, trailers).map_err(io::Error::other)
+        })
     }
 
-    /// The end of the body; whether the connection may be used again.
-    pub(super) fn finish(mut self) -> io::Result<(bool, u64)> {
-        self.put_pending()?;
-        let ended = self.encoder.finish(&mut self.wire.out.borrow_mut());
+    /// The end of the body: whether the connection may be used again, and the bytes of the body.
+    pub(super) fn finish(self) -> io::Result<(bool, u64)> {
+        let ended = self.with(|body| body.finish(self.wire));
+        self.wire.body.replace(None);
+        Ok((ended?, self.bytes))
+    }
+}
+
+impl Outgoing {
+    fn finish(&mut self, wire: &Wire<'_>) -> io::Result<bool> {
+        self.put_pending(wire)?;
+        if self.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let ended = self.encoder.finish(&mut wire.out.borrow_mut());
         match ended {
             // Trailers have ended it.
-            Ok(()) | Err(EncodeError::BodyEnded) if !self.broken => {
-                Ok((self.encoder.keep_alive(), self.bytes))
-            }
-            Ok(()) => Err(io::ErrorKind::BrokenPipe.into()),
+            Ok(()) | Err(EncodeError::BodyEnded) => Ok(self.encoder.keep_alive()),
             Err(error) => Err(io::Error::other(error)),
         }
     }
 
-    fn put_pending(&mut self) -> io::Result<()> {
+    pub(super) fn put_pending(&mut self, wire: &Wire<'_>) -> io::Result<()> {
         if self.pending.is_empty() {
             return Ok(());
         }
         let pending = std::mem::take(&mut self.pending);
-        let result = self.put(&pending);
+        let result = self.put(wire, &pending);
         self.pending = pending;
         self.pending.clear();
         result
     }
 
     /// Puts a piece into its chunk.
-    fn put(&mut self, data: &[u8]) -> io::Result<()> {
-        let result = self.frame_and_send(data);
+    fn put(&mut self, wire: &Wire<'_>, data: &[u8]) -> io::Result<()> {
+        let result = self.frame_and_send(wire, data);
         self.broken |= result.is_err();
         result
     }
 
-    fn frame_and_send(&mut self, data: &[u8]) -> io::Result<()> {
+    fn frame_and_send(&mut self, wire: &Wire<'_>, data: &[u8]) -> io::Result<()> {
         if self.broken {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if data.len() <= COPY_BYTES_MAX {
-            let written = self.encoder.write(&mut self.wire.out.borrow_mut(), data);
+            let written = self.encoder.write(&mut wire.out.borrow_mut(), data);
             written.map_err(io::Error::other)?;
-            return self.wire.flush_if_full();
+            return wire.flush_if_full();
         }
         let frame = self.encoder.frame(data.len() as u64).map_err(io::Error::other)?;
         if frame.is_sent() {
-            self.wire.out.borrow_mut().extend_from_slice(frame.before());
-            self.wire.send_through(data)?;
-            self.wire.out.borrow_mut().extend_from_slice(frame.after());
+            wire.out.borrow_mut().extend_from_slice(frame.before());
+            wire.send_through(data)?;
+            wire.out.borrow_mut().extend_from_slice(frame.after());
         }
         Ok(())
+    }
+
+    fn write(&mut self, wire: &Wire<'_>, data: &[u8]) -> io::Result<()> {
+        if self.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if self.pending.len() + data.len() > CHUNK_BYTES {
+            self.put_pending(wire)?;
+        }
+        if data.len() >= CHUNK_BYTES {
+            return self.put(wire, data);
+        }
+        self.pending.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn flush(&mut self, wire: &Wire<'_>) -> io::Result<()> {
+        self.put_pending(wire)?;
+        let result = wire.flush();
+        self.broken |= result.is_err();
+        result
     }
 }
 
 impl Write for BodyWriter<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        if self.broken {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        if self.pending.len() + buf.len() > CHUNK_BYTES {
-            self.put_pending()?;
-        }
-        if buf.len() >= CHUNK_BYTES {
-            self.put(buf)?;
-        } else {
-            self.pending.extend_from_slice(buf);
-        }
+        self.with(|body| body.write(self.wire, buf))?;
         self.bytes += buf.len() as u64;
         Ok(buf.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.put_pending()?;
-        let result = self.wire.flush();
-        self.broken |= result.is_err();
-        result
+        self.with(|body| body.flush(self.wire))
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) const OUT_BYTES_MAX: usize = 64 * 1024;
 
 /// How long the beginning of a streamed response is held back while the body of its request is
 /// being waited for. A body that turns out to be malformed in this time is answered with a status.
-pub(super) const HOLD_TIMEOUT: Duration = Duration::from_millis(20);
+pub(super) const HOLD_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Bytes of the buffer that a connection reads into at first; it grows for long heads only.
 pub(super) const IN_BYTES: usize = 8 * 1024;

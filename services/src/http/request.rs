@@ -186,7 +186,7 @@ impl<'a> Request<'a> {
     /// handler.
     ///
     /// Until 64 KiB have come together, `flush` is called, or the peer makes `write` wait for its
-    /// body, nothing is sent; an error before that can still be answered with a status.
+    /// body for 200 ms, nothing is sent; an error before that can still be answered with a status.
     ///
     /// # Errors
     ///

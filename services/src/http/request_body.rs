@@ -169,7 +169,9 @@ impl<'a> RequestBody<'a> {
 
     fn before_wait(&mut self) -> io::Result<()> {
         self.send_continue();
-        if self.wire.is_held() {
+        // Responses to earlier requests, and the word to go on, are not held back.
+        let sent = if self.wire.is_held() { self.wire.flush_before_held() } else { Ok(()) };
+        if sent.is_ok() && self.wire.is_held() {
             // More of the body may be on its way, and may show that it is malformed: then the
             // answer is that, and not a response that breaks off.
             let wait = || self.link.stream.readable();
@@ -177,7 +179,7 @@ impl<'a> RequestBody<'a> {
                 return Ok(());
             }
         }
-        match self.wire.flush() {
+        match self.wire.flush_body() {
             Ok(()) => Ok(()),
             Err(error) => Err(self.fail(Failed::Io(error.kind()))),
         }

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 
 use cede_fiber::net::TcpStream;
 
+use super::body_writer::Outgoing;
 use super::config::OUT_BYTES_MAX;
 
 /// The output of one connection while it is busy.
@@ -17,16 +18,32 @@ pub(super) struct Wire<'c> {
     pub(super) out: RefCell<Vec<u8>>,
     /// A streamed response has begun here and none of it is sent: it can still be taken back.
     held: Cell<Option<usize>>,
+    /// The body of a streamed response.
+    pub(super) body: RefCell<Option<Outgoing>>,
 }
 
 impl<'c> Wire<'c> {
     pub(super) fn new(stream: &'c TcpStream, out: Vec<u8>) -> Self {
-        Self { stream, out: RefCell::new(out), held: Cell::new(None) }
+        Self { stream, out: RefCell::new(out), held: Cell::new(None), body: RefCell::new(None) }
     }
 
     /// A streamed response begins, which an error may still take back.
     pub(super) fn hold(&self) {
         self.held.set(Some(self.out.borrow().len()));
+    }
+
+    /// Sends what was collected before the streamed response.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush).
+    pub(super) fn flush_before_held(&self) -> io::Result<()> {
+        let Some(start) = self.held.get().filter(|start| *start > 0) else { return Ok(()) };
+        let mut out = self.out.borrow_mut();
+        let result = send(self.stream, out.get(..start).unwrap_or_default());
+        out.drain(..start);
+        self.held.set(Some(0));
+        result
     }
 
     /// Whether a streamed response has begun and could be taken back.
@@ -39,6 +56,7 @@ impl<'c> Wire<'c> {
         let start = self.held.take();
         if let Some(start) = start {
             self.out.borrow_mut().truncate(start);
+            self.body.replace(None);
         }
         start.is_some()
     }
@@ -64,6 +82,18 @@ impl<'c> Wire<'c> {
         let result = send(self.stream, &out);
         out.clear();
         result
+    }
+
+    /// Sends all that was collected, what is not in a chunk yet included.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush).
+    pub(super) fn flush_body(&self) -> io::Result<()> {
+        if let Some(body) = &mut *self.body.borrow_mut() {
+            body.put_pending(self)?;
+        }
+        self.flush()
     }
 
     /// Sends when much has been collected.
