@@ -3,7 +3,7 @@
 
 mod http_common;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -86,7 +86,7 @@ fn http_lab_has_its_routes_and_drains() {
     check("POST /echo HTTP/1.1\r\n%Content-Length: 10\r\n\r\n0123456789", 200, 10);
     check("POST /echo HTTP/1.1\r\n%Content-Length: 11\r\n\r\n0123456789a", 413, 0);
     check("GET /slow?ms=1 HTTP/1.1\r\n%\r\n", 200, 5);
-    check("GET /slow?ms=x HTTP/1.1\r\n%\r\n", 400, 33);
+    check("GET /slow?ms=x HTTP/1.1\r\n%\r\n", 400, 36);
     check("GET /panic HTTP/1.1\r\n%\r\n", 500, 0);
     check("GET /stream?chunks=3&size=7 HTTP/1.1\r\n%\r\n", 200, 21);
     check("GET /bytes?n=100000 HTTP/1.1\r\n%\r\n", 200, 100_000);

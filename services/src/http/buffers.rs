@@ -50,6 +50,7 @@ impl Buffers {
 }
 
 /// The buffers of a shard that nobody uses.
+#[allow(clippy::vec_box, reason = "a set is lent as a box, so that a pointer moves and not a set")]
 pub(super) struct BufferPool {
     free: RefCell<Vec<Box<Buffers>>>,
     headers_max: usize,

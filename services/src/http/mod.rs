@@ -45,6 +45,7 @@ pub mod proto;
 mod access;
 mod body_writer;
 mod buffers;
+mod builder;
 mod config;
 mod connection;
 mod extract;
@@ -53,9 +54,11 @@ mod into_response;
 mod params;
 mod request;
 mod request_body;
+mod respond;
 mod response;
 mod router;
 mod server;
+mod shard_server;
 mod sse;
 mod text_de;
 mod upgrade;
@@ -63,6 +66,7 @@ mod watch;
 mod wire;
 
 pub use body_writer::BodyWriter;
+pub use builder::ServerBuilder;
 pub use config::{
     DESCRIPTORS_RESERVED, DRAIN_BYTES_MAX, DRAIN_TIMEOUT, LINGER_BYTES_MAX, LINGER_TIMEOUT,
 };
@@ -77,7 +81,7 @@ pub use request::Request;
 pub use request_body::RequestBody;
 pub use response::{HeaderName, HeaderValue, Response, Status};
 pub use router::Router;
-pub use server::{Server, ServerBuilder, ServerHandle, serve};
+pub use server::{Server, ServerHandle, serve};
 pub use sse::{Event, Events, Sse};
 pub use upgrade::Upgraded;
 
