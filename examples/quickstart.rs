@@ -97,9 +97,8 @@ fn main() -> anyhow::Result<()> {
         let server = Server::builder().bind(&*addr)?;
         let addr = server.local_addr()?;
         println!("listening on http://{addr}/");
-        println!(
-            r#"curl -H "Content-Type: application/json" -d '{{"url":"https://www.rust-lang.org/"}}' http://{addr}/links"#
-        );
+        let (json, link) = ("Content-Type: application/json", "https://www.rust-lang.org/");
+        println!(r#"curl -H "{json}" -d '{{"url":"{link}"}}' http://{addr}/links"#);
         println!("curl -i http://{addr}/1");
         Ok(server.run(router)?)
     })?

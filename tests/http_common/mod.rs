@@ -141,8 +141,7 @@ pub(crate) fn answers(mut bytes: &[u8]) -> Vec<Answer> {
         let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
         let mut answer = Answer { status, head, body: Vec::new() };
         if answer.header("transfer-encoding").is_some() {
-            loop {
-                let Some(at) = bytes.windows(2).position(|two| two == b"\r\n") else { break };
+            while let Some(at) = bytes.windows(2).position(|two| two == b"\r\n") {
                 let size = std::str::from_utf8(&bytes[..at]).unwrap();
                 let size = usize::from_str_radix(size, 16).unwrap();
                 answer.body.extend_from_slice(&bytes[at + 2..at + 2 + size]);

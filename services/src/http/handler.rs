@@ -8,8 +8,8 @@ use super::proto::head::RequestHead;
 use super::request::Request;
 use super::response::Response;
 
-/// Answers requests. Implemented for every `Fn(&mut Request) -> impl IntoResponse`; a closure has to
-/// name the type of its argument.
+/// Answers requests. Implemented for every `Fn(&mut Request) -> impl IntoResponse`; a closure has
+/// to name the type of its argument.
 pub trait Handler {
     /// Answers one request.
     fn call(&self, request: &mut Request<'_>) -> Response;

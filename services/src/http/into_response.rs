@@ -27,7 +27,7 @@ use super::response::{Body, Response};
 /// | `(http::StatusCode, T)` | `T` with that status |
 /// | `Option<T>` | `T`, or 404 |
 /// | `Result<T, E>` | either |
-/// | `io::Error`, `anyhow::Error` | the status of the [`Reject`] or [`StatusError`] inside, or 500 |
+/// | `io::Error`, `anyhow::Error` | that of the [`Reject`] or [`StatusError`] inside, or 500 |
 pub trait IntoResponse {
     /// The response.
     fn into_response(self) -> Response;

@@ -1,5 +1,5 @@
-//! From a handler's answer to bytes: runs the handler, writes what it returns, and says what becomes
-//! of the connection.
+//! From a handler's answer to bytes: runs the handler, writes what it returns, and says what
+//! becomes of the connection.
 //!
 //! The surprising rule: an error after the head has gone out can only end the connection, and so a
 //! body that is there as a whole is never begun before all of its head is known to be right.

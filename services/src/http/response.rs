@@ -131,8 +131,8 @@ impl Response {
         Self::with_body(content_type, Body::Reader(Box::new(reader), None))
     }
 
-    /// 200 with a body that `write` writes piece by piece, after the handler has returned. Without a
-    /// length it is sent in chunks. An error of `write` ends the connection.
+    /// 200 with a body that `write` writes piece by piece, after the handler has returned. Without
+    /// a length it is sent in chunks. An error of `write` ends the connection.
     ///
     /// For a body that depends on that of the request see
     /// [`Request::stream`](super::Request::stream).

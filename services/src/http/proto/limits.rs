@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Bytes of a request line without its CRLF. RFC 9112 section 3 asks for at least 8,000.
 pub const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
 
-/// Bytes of a request target. As long as the request line by default; lower it to answer 414 sooner.
+/// Bytes of a request target. As long as the request line by default; lower it for an earlier 414.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 
 /// Bytes of a method. The longest registered one has 17 (`UPDATEREDIRECTREF`); RFC 9112 section 3

@@ -107,7 +107,7 @@ pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// The pairs of a query or of an `application/x-www-form-urlencoded` body, decoded as the WHATWG
 /// URL standard does: `+` is a space, a `%` without two digits stands for itself, a pair without
-/// `=` has an empty value, empty pairs are left out. CR and LF may come out: a text area sends them.
+/// `=` has an empty value, empty pairs are left out. CR and LF may come out, as text areas send them.
 ///
 /// Stricter than that standard, it ends with an error at bytes that are not UTF-8, at NUL, and at
 /// the pair beyond the limit.
