@@ -295,3 +295,62 @@ impl Table {
         Some((entry.next, Rc::clone(entry.link.as_ref()?)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cede_fiber::net::TcpListener;
+
+    use super::*;
+
+    /// Ticks until the link's wait is cut short.
+    fn ticks_until_expired(watch: &Watch, link: &Link) -> u64 {
+        (1..10_000)
+            .find(|_| {
+                watch.tick();
+                link.is_expired()
+            })
+            .unwrap_or(u64::MAX)
+    }
+
+    #[test]
+    fn deadlines_are_never_early_and_end_each_kind_of_wait() {
+        cede_fiber::run(|| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let addr = listener.local_addr().unwrap();
+            let connect = || Link::new(TcpStream::connect(addr).unwrap());
+            let tick = TICK_MIN;
+            for (head, idle) in [(20, 100), (100, 20), (2000, 30), (30, 2000), (700, 700)] {
+                let watch = Watch::new(tick * head, tick * idle);
+                assert_eq!(
+                    watch.tick_length(),
+                    tick.max(tick * head.min(idle) / TICKS_PER_TIMEOUT)
+                );
+                let (head, idle) = (watch.head_ticks, watch.idle_ticks);
+
+                let link = connect();
+                watch.add(&link);
+                link.phase.set(Phase::Idle);
+                assert_eq!(ticks_until_expired(&watch, &link), head, "from the accept");
+                watch.remove(&link);
+
+                let link = connect();
+                watch.add(&link);
+                (0..3 * idle).for_each(|_| watch.tick());
+                assert!(!link.is_expired(), "one that is busy has no deadline");
+                watch.idle(&link);
+                assert_eq!(ticks_until_expired(&watch, &link), idle);
+                watch.remove(&link);
+
+                let link = connect();
+                watch.add(&link);
+                watch.idle(&link);
+                (0..idle - 1).for_each(|_| watch.tick());
+                watch.head(&link);
+                assert_eq!(ticks_until_expired(&watch, &link), head);
+                watch.remove(&link);
+                assert_eq!(watch.len(), 0);
+            }
+        })
+        .unwrap();
+    }
+}
