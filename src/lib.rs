@@ -5,6 +5,7 @@
 //!
 //! | layer | crate | what it is |
 //! |---|---|---|
+//! | services | `cede-services` | the HTTP/1.1 server and its router (feature `http`) |
 //! | fibers | `cede-fiber` | scheduler, stacks, waits, scopes, deadlines, `sync`, `net`, `fs`, `process`, `signal` |
 //! | reactor | `cede-reactor` | poller, registrations, timers; knows nothing of fibers |
 //!
@@ -45,6 +46,9 @@
 #![forbid(unsafe_code)]
 
 pub use cede_fiber::*;
+
+#[cfg(feature = "http")]
+pub use cede_services::http;
 
 /// The programs in README.md compile and run.
 #[cfg(doctest)]

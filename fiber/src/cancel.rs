@@ -54,6 +54,13 @@ pub fn is_cancelled(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
+/// Whether the payload of a caught panic is the one with which a shutdown unwinds a fiber. Who
+/// catches panics hands it on with [`resume_unwind`](std::panic::resume_unwind).
+#[must_use]
+pub fn is_shutdown_unwind(payload: &(dyn std::any::Any + Send)) -> bool {
+    payload.is::<Unwound>()
+}
+
 /// Runs `f` without letting a cancel or an outer deadline end its waits: for a clean-up that must
 /// not be cut short.
 ///

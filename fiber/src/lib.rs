@@ -109,7 +109,7 @@ pub use blocking::{
     BlockingMetrics, blocking, blocking_metrics, try_blocking,
 };
 pub use builder::{Builder, spawn};
-pub use cancel::{is_cancelled, shield};
+pub use cancel::{is_cancelled, is_shutdown_unwind, shield};
 pub use cede_reactor::{Clock, Monotonic, Nanos, Virtual};
 pub use deadline::{Deadline, deadline, with_deadline};
 pub use deadlock::Deadlock;

@@ -136,6 +136,40 @@ impl Source {
         }
     }
 
+    /// Runs an operation once, if it may succeed; "would block" is for the caller.
+    #[inline]
+    pub(crate) fn attempt<T>(
+        &self,
+        direction: Direction,
+        operation: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if !self.is_ready(direction) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if self.turn.get() >= OPERATIONS_PER_TURN {
+            self.end_turn()?;
+        }
+        let result = operation(self.fd.as_fd());
+        match &result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked(direction)?,
+            _ => self.turn.set(self.turn.get() + 1),
+        }
+        result
+    }
+
+    /// Parks until an operation may succeed; registers the descriptor if this is the first wait.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn ready(&self, direction: Direction, limit: Option<Nanos>) -> io::Result<()> {
+        if self.registration.key.get().is_none() {
+            self.blocked(direction)?;
+        }
+        while !self.is_ready(direction) {
+            self.wait(direction, limit)?;
+        }
+        Ok(())
+    }
+
     /// Notes that an operation would block; registers the descriptor if this is the first time.
     ///
     /// What happens between that operation and the registration is not lost: a poller reports what

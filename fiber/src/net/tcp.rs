@@ -189,6 +189,44 @@ impl TcpStream {
         &self.source
     }
 
+    /// Waits until there is something to read, or the end of the stream, without a buffer for it:
+    /// what a connection does that may be idle for long. A read after it may still find nothing. The
+    /// read time-out is for reads and does not count here.
+    ///
+    /// # Errors
+    ///
+    /// A cancel or a deadline.
+    #[inline]
+    #[track_caller]
+    pub fn readable(&self) -> io::Result<()> {
+        self.source.ready(Direction::Read, None)
+    }
+
+    /// Reads what has come, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing has; what the system says.
+    #[inline]
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let asked = buf.len();
+        let n = self.source.attempt(Direction::Read, |fd| receive(fd, buf, 0))?;
+        if n < asked && n > 0 {
+            self.source.short_read();
+        }
+        Ok(n)
+    }
+
+    /// Writes what there is room for, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is no room; what the system says.
+    #[inline]
+    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+        self.source.attempt(Direction::Write, |fd| send(fd, buf))
+    }
+
     pub(super) fn source(&self) -> (&Source, Option<Nanos>) {
         (&self.source, self.timeouts.write_limit())
     }

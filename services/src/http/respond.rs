@@ -1,0 +1,185 @@
+//! From a handler's answer to bytes: runs the handler, writes what it returns, and says what
+//! becomes of the connection.
+//!
+//! The surprising rule: an error after the head has gone out can only end the connection, and so a
+//! body that is there as a whole is never begun before all of its head is known to be right.
+
+use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Instant;
+
+use super::access;
+use super::body_writer::BodyWriter;
+use super::config::{CHUNK_BYTES, COPY_BYTES_MAX};
+use super::connection::{After, Next, UpgradeFn};
+use super::handler::Handler;
+use super::proto::body::BodySize;
+use super::proto::encode_error::EncodeError;
+use super::request::{Request, Sent};
+use super::request_body::Leftover;
+use super::response::{Body, Response};
+
+/// Runs the handler; a panic becomes a 500.
+#[inline]
+pub(super) fn call<H: Handler>(handler: &H, request: &mut Request<'_>) -> Response {
+    match catch_unwind(AssertUnwindSafe(|| handler.call(request))) {
+        Ok(response) => response,
+        Err(payload) => {
+            if cede_fiber::is_shutdown_unwind(&*payload) {
+                resume_unwind(payload);
+            }
+            let text = payload.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(
+                method = request.method().as_str(),
+                path = request.path(),
+                panic = text.unwrap_or("not a text"),
+                "a handler panicked"
+            );
+            request.closing = true;
+            Response::new(500_u16)
+        }
+    }
+}
+
+/// Writes the response, if the handler has not, and says what becomes of the connection.
+#[inline]
+pub(super) fn finish(
+    mut request: Request<'_>,
+    response: Response,
+    began: Option<Instant>,
+) -> Result<Next, After> {
+    let mut upgrade = None;
+    let sent = match request.sent {
+        Some(sent) => match response.body {
+            Body::Sent => Ok(sent),
+            _ => {
+                tracing::error!(path = request.path(), "a streamed response can not be replaced");
+                Err(After::Close)
+            }
+        },
+        None => respond(&mut request, response, &mut upgrade),
+    };
+    let sent = sent?;
+    if let Some(began) = began {
+        access::served(began, &request, sent.status, sent.bytes);
+    }
+    if let Some(run) = upgrade {
+        request.wire.flush().map_err(|_| After::Close)?;
+        return match request.body.is_done() {
+            true => Ok(Next::Stop(After::Upgrade(run), request.body.leftover())),
+            false => Err(After::Close),
+        };
+    }
+    let is_drained = request.body.is_done()
+        || sent.keep_alive && request.body.drain(request.context.config().drain_bytes_max);
+    let clean = is_drained && !request.body.has_failed();
+    let leftover = request.body.leftover();
+    match (sent.keep_alive, clean) {
+        (true, true) => Ok(Next::Request(leftover)),
+        (false, true) if matches!(leftover, Leftover::WithHead(0)) => Err(After::Close),
+        _ => Err(After::Linger),
+    }
+}
+
+/// Writes the response that a handler has returned.
+#[inline]
+fn respond(
+    request: &mut Request<'_>,
+    response: Response,
+    upgrade: &mut Option<UpgradeFn>,
+) -> Result<Sent, After> {
+    let closing = request.must_close();
+    let (context, wire, exchange) = (request.context, request.wire, request.exchange);
+    let Some(bytes) = response.body.bytes() else {
+        return respond_slowly(request, response, closing, upgrade);
+    };
+    let len = bytes.len() as u64;
+    let status = response.status;
+    let encoder = context.encode(wire, &exchange, &response, BodySize::Length(len), closing);
+    let mut encoder = match encoder {
+        Ok(encoder) => encoder,
+        Err(error) => return fail(request, error),
+    };
+    if bytes.len() <= COPY_BYTES_MAX {
+        let written = encoder.write(&mut wire.out.borrow_mut(), bytes);
+        written.map_err(|_| After::Close)?;
+    } else if encoder.frame(len).map_err(|_| After::Close)?.is_sent() {
+        wire.send_through(bytes).map_err(|_| After::Close)?;
+    }
+    encoder.finish(&mut wire.out.borrow_mut()).map_err(|_| After::Close)?;
+    Ok(Sent { status, keep_alive: encoder.keep_alive(), bytes: len })
+}
+
+/// As [`respond`], for bodies that are produced while they are sent, and for other protocols.
+fn respond_slowly(
+    request: &mut Request<'_>,
+    mut response: Response,
+    closing: bool,
+    upgrade: &mut Option<UpgradeFn>,
+) -> Result<Sent, After> {
+    let (context, wire, exchange) = (request.context, request.wire, request.exchange);
+    let body = std::mem::replace(&mut response.body, Body::Empty);
+    let size = match &body {
+        Body::Reader(_, Some(length)) | Body::Stream(_, Some(length)) => BodySize::Length(*length),
+        Body::Reader(..) | Body::Stream(..) => BodySize::Unknown,
+        _ => BodySize::Empty,
+    };
+    let encoder = match context.encode(wire, &exchange, &response, size, closing) {
+        Ok(encoder) => encoder,
+        Err(error) => return fail(request, error),
+    };
+    let status = response.status;
+    if let Body::Upgrade(run) = body {
+        *upgrade = Some(run);
+        return Ok(Sent { status, keep_alive: false, bytes: 0 });
+    }
+    let is_raw = encoder.is_raw();
+    let mut writer = BodyWriter::new(wire, encoder);
+    let path = request.path();
+    let produced = catch_unwind(AssertUnwindSafe(|| match body {
+        Body::Reader(reader, _) => copy(reader, &mut writer),
+        Body::Stream(write, _) => write(&mut writer),
+        _ => Ok(()),
+    }));
+    let produced = produced.unwrap_or_else(|payload| {
+        if cede_fiber::is_shutdown_unwind(&*payload) {
+            resume_unwind(payload);
+        }
+        Err(io::Error::other("the body panicked"))
+    });
+    match produced.and_then(|()| writer.finish()) {
+        Ok((keep_alive, bytes)) => Ok(Sent { status, keep_alive, bytes }),
+        Err(error) => {
+            tracing::debug!(path, %error, "the body of a response broke off");
+            Err(if is_raw { After::Reset } else { After::Close })
+        }
+    }
+}
+
+fn copy(mut reader: Box<dyn Read>, writer: &mut BodyWriter<'_>) -> io::Result<()> {
+    if writer.is_suppressed() {
+        return Ok(());
+    }
+    let mut piece = vec![0; CHUNK_BYTES];
+    loop {
+        match reader.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(n) => io::Write::write_all(writer, piece.get(..n).unwrap_or_default())?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Answers 500 instead of a response that can not be written. Nothing of it is in the output.
+#[cold]
+fn fail(request: &Request<'_>, error: EncodeError) -> Result<Sent, After> {
+    tracing::error!(path = request.path(), %error, "a response can not be written");
+    let (context, wire) = (request.context, request.wire);
+    let response = Response::new(500_u16);
+    let encoder = context.encode(wire, &request.exchange, &response, BodySize::Length(0), true);
+    let finished = encoder.and_then(|mut encoder| encoder.finish(&mut wire.out.borrow_mut()));
+    finished.map_err(|_| After::Close)?;
+    Ok(Sent { status: 500, keep_alive: false, bytes: 0 })
+}
