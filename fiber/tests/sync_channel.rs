@@ -448,22 +448,19 @@ macro_rules! channel_tests {
             fn a_shutdown_while_everything_waits_drops_everything() {
                 let value = Rc::new(());
                 let theirs = Rc::clone(&value);
-                run(move || {
-                    let (full, _receiver) = mpsc::sync_channel(1);
-                    full.send(Rc::clone(&theirs)).unwrap();
-                    let (_sender, empty) = mpsc::channel::<Rc<()>>();
-                    let mine = Rc::clone(&theirs);
-                    spawn(move || {
-                        let _ = full.send(mine);
-                        // Goes on waiting in spite of the cancel until it is unwound.
-                        cede_fiber::shield(|| full.send(Rc::new(())).is_ok())
-                    });
-                    spawn(move || cede_fiber::shield(|| empty.recv().is_ok()));
-                    settle();
-                    std::mem::forget(_receiver);
-                })
-                .map(|()| ())
-                .unwrap();
+                cede_fiber::Runtime::builder()
+                    .shutdown_grace(SHORT)
+                    .run(move || {
+                        let (full, receiver) = mpsc::sync_channel(1);
+                        full.send(Rc::clone(&theirs)).unwrap();
+                        let (sender, empty) = mpsc::channel::<Rc<()>>();
+                        // They wait in spite of the cancel until they are unwound.
+                        spawn(move || cede_fiber::shield(|| full.send(theirs).is_ok()));
+                        spawn(move || cede_fiber::shield(|| empty.recv().is_ok()));
+                        settle();
+                        std::mem::forget((sender, receiver));
+                    })
+                    .unwrap();
                 // One is in the buffer of the channel whose receiver was forgotten.
                 assert_eq!(Rc::strong_count(&value), 2);
             }

@@ -39,7 +39,10 @@ fn every_kind_of_branch_can_win() {
             Box::new(move || level.send(4).unwrap()),
             Box::new(move || local_tx.send(5).unwrap()),
             Box::new(move || handle.wakeup()),
-            Box::new(move || assert_eq!(drain.recv().unwrap(), 0)),
+            Box::new(move || {
+                assert_eq!(drain.recv().unwrap(), 0);
+                std::mem::forget(drain); // a disconnected channel would refuse
+            }),
         ];
         // The ends stay where they are until all is over: a branch that is disconnected would win.
         let mut log = Vec::new();
