@@ -5,7 +5,7 @@
 //!
 //! | layer | crate | what it is |
 //! |---|---|---|
-//! | fibers | `cede-fiber` | scheduler, stacks, park and wakeup, scopes, deadlines, time, sockets |
+//! | fibers | `cede-fiber` | scheduler, stacks, waits, scopes, deadlines, `sync`, `net`, `fs`, `process`, `signal` |
 //! | reactor | `cede-reactor` | poller, registrations, timers; knows nothing of fibers |
 //!
 //! # Example

@@ -11,7 +11,6 @@ use crate::cancel;
 use crate::deadline::Deadline;
 use crate::join::{Completer, JoinHandle, Packet, Quiet, life};
 use crate::local::Locals;
-use crate::record::Record;
 use crate::scope::ScopeData;
 use crate::shard::{self, Phase, ShardState};
 
@@ -69,6 +68,8 @@ pub struct Builder {
     name: Option<Arc<str>>,
     stack_size: Option<usize>,
     deadline: Inherited,
+    /// See `Record::borrows`.
+    borrows: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -107,6 +108,12 @@ impl Builder {
     /// No deadline, whatever the parent has: for work that outlives a request.
     pub fn no_deadline(mut self) -> Self {
         self.deadline = Inherited::None;
+        self
+    }
+
+    /// Says that the closure borrows from outside of the fiber.
+    pub(crate) fn borrowing(mut self) -> Self {
+        self.borrows = true;
         self
     }
 
@@ -167,6 +174,9 @@ impl Builder {
     where
         F: FnOnce() -> T,
     {
+        // Before there is a fiber: both call user code (a clone, a clock), which may wait or panic.
+        let locals = Self::inherited_locals();
+        let deadline = self.own_deadline(shard);
         if shard.phase.get() != Phase::Running {
             drop(f);
             return Ok(JoinHandle::new(Packet::refused(), u32::MAX, 0));
@@ -180,30 +190,38 @@ impl Builder {
         // SAFETY: the fiber was made just now and has not run, so its record is live; the reference
         // is used in this call only.
         let record = unsafe { record.as_ref() };
-        self.furnish(shard, record);
+        record.borrows.set(self.borrows || scope.is_some());
+        if let Some(name) = self.name {
+            // A new record has no name yet.
+            let _ = record.name.set(name);
+        }
+        if let Some(deadline) = deadline {
+            record.deadline.set(deadline);
+        }
+        if let Some(locals) = locals {
+            record.locals.replace(locals);
+        }
         if let Some((scope, number)) = packet.scope() {
             scope.child_is(*number, record.slot, record.serial);
         }
         Ok(JoinHandle::new(packet, record.slot, record.serial))
     }
 
-    /// Gives a new fiber what differs from the ordinary.
+    /// What the new fiber gets instead of its parent's deadline.
     #[inline(always)]
-    fn furnish(self, shard: &ShardState, record: &Record) {
-        if let Some(name) = self.name {
-            // A new record has no name yet.
-            let _ = record.name.set(name);
-        }
+    fn own_deadline(&self, shard: &ShardState) -> Option<Nanos> {
         match self.deadline {
-            Inherited::Parents => {}
-            Inherited::None => record.deadline.set(Nanos::MAX),
-            Inherited::Own(deadline) => record.deadline.set(deadline.nanos(&*shard.clock)),
+            Inherited::Parents => None,
+            Inherited::None => Some(Nanos::MAX),
+            Inherited::Own(deadline) => Some(deadline.nanos(&*shard.clock)),
         }
+    }
+
+    #[inline]
+    fn inherited_locals() -> Option<Locals> {
         // SAFETY: the reference is used in this expression only.
         let inherits = unsafe { shard::here() }
             .is_some_and(|(_, parent)| parent.locals.borrow().has_inheritable());
-        if inherits {
-            *record.locals.borrow_mut() = Locals::inherited();
-        }
+        inherits.then(Locals::inherited)
     }
 }

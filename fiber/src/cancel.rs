@@ -1,8 +1,8 @@
 //! Why a wait ended without its event, and how that is said.
 //!
 //! A cancel is an error, never a panic: straight-line code leaves through its `?`. It stays: once a
-//! fiber is cancelled, every further wait of it fails at once, until it has ended or stands in a
-//! [`shield`].
+//! fiber is cancelled, every further wait of it fails, after giving way to other fibers once, until
+//! it has ended or stands in a [`shield`].
 
 use std::error::Error;
 use std::fmt;
@@ -42,11 +42,14 @@ pub(crate) struct Unwound;
 pub fn is_cancelled(error: &(dyn Error + 'static)) -> bool {
     let mut error = Some(error);
     while let Some(e) = error {
-        let inner = e.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if e.is::<Cancelled>() || inner.is_some_and(|inner| is_cancelled(inner)) {
+        if e.is::<Cancelled>() {
             return true;
         }
-        error = e.source();
+        // The source of an `io::Error` is that of the error inside, so this way passes all.
+        error = match e.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => e.source(),
+        };
     }
     false
 }

@@ -9,41 +9,54 @@
 //! The check runs only after a sleep that brought nothing, so it costs a busy shard nothing.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::dump::{self, FiberInfo};
 use crate::runtime::RuntimeShared;
 use crate::shard::ShardState;
-use crate::shared::FiberShared;
+use crate::shared::{FiberShared, ShardShared};
 
 /// How long a hopeless shard sleeps before the first check.
 const FIRST_CHECK: Duration = Duration::from_millis(20);
 /// How long between checks at most.
 const LAST_CHECK: Duration = Duration::from_secs(5);
 
-/// Threads of this process that run a shard or work for one.
-static OWN_THREADS: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts this thread as the runtime's own while it lives.
-pub(crate) struct OwnThread;
+/// Counts this thread as one of the runtime's own while it lives. Those of another runtime are not:
+/// they may wake this one's fibers.
+pub(crate) struct OwnThread(Arc<RuntimeShared>);
 
 impl OwnThread {
-    pub(crate) fn register() -> Self {
-        OWN_THREADS.fetch_add(1, Ordering::Relaxed);
-        Self
+    pub(crate) fn register(runtime: &Arc<RuntimeShared>) -> Self {
+        runtime.own_threads.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(runtime))
     }
-}
-
-/// Counts a thread of cede's that ends only with the process.
-#[cfg(feature = "compat-tokio")]
-pub(crate) fn own_thread_for_ever() {
-    std::mem::forget(OwnThread::register());
 }
 
 impl Drop for OwnThread {
     fn drop(&mut self) {
-        OWN_THREADS.fetch_sub(1, Ordering::Relaxed);
+        self.0.own_threads.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Threads that wake only fibers that wait for them, and wait themselves now.
+static HELPER_THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts this thread, while it lives, as one that wakes nobody by itself: a helper of cede's that
+/// serves any runtime. One that runs a user's code is not such a thread meanwhile.
+pub(crate) struct HelperThread(());
+
+impl HelperThread {
+    pub(crate) fn register() -> Self {
+        HELPER_THREADS.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for HelperThread {
+    fn drop(&mut self) {
+        HELPER_THREADS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -111,9 +124,6 @@ pub(crate) fn sleep(shard: &ShardState, fruitless: u32) -> bool {
 }
 
 fn has_handles(shard: &ShardState) -> bool {
-    if shard.shared.handles.load(Ordering::SeqCst) > 0 {
-        return true;
-    }
     let fibers = shard.fibers.borrow();
     fibers.iter().any(|(_, record)| {
         // SAFETY: what is in the table is live.
@@ -125,27 +135,52 @@ fn has_handles(shard: &ShardState) -> bool {
 }
 
 fn is_dead(runtime: &RuntimeShared) -> bool {
-    let shards = &runtime.shards;
+    match all_hopeless(&runtime.shards) {
+        None => false,
+        Some(Handles::None) => true,
+        Some(Handles::Held) => !runtime.config.external_wakes || !has_foreign_threads(runtime),
+    }
+}
+
+/// Whether somebody holds what could wake a fiber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handles {
+    None,
+    Held,
+}
+
+/// Whether all shards were hopeless at one moment with nothing under way to any of them; `None` if
+/// not, or if that cannot be told.
+pub(crate) fn all_hopeless(shards: &[Arc<ShardShared>]) -> Option<Handles> {
     let states = || shards.iter().map(|s| s.hopeless.load(Ordering::SeqCst)).collect::<Vec<_>>();
     let before = states();
-    if before.iter().any(|state| state % 2 == 0) || shards.iter().any(|s| s.inbox.has_messages()) {
-        return false;
+    if before.iter().any(|state| state % 2 == 0) {
+        return None;
+    }
+    // Handles before inboxes: who lets go of its handle has sent before. Handles to shards are made
+    // anywhere and so counted now; those to fibers are made on the fiber's own shard, which has
+    // looked for them since it last ran one.
+    let held = |s: &Arc<ShardShared>| {
+        s.handles.load(Ordering::SeqCst) > 0 || s.has_handles.load(Ordering::SeqCst)
+    };
+    let held = shards.iter().any(held);
+    if shards.iter().any(|s| s.inbox.has_messages()) {
+        return None;
     }
     // Unchanged counters: every shard was hopeless all the time between the two looks, so at one
     // moment all were, and what could have been under way from one to another would have been seen
     // in an inbox.
-    if before != states() {
-        return false;
-    }
-    let handles = shards.iter().any(|s| s.has_handles.load(Ordering::SeqCst));
-    !handles || !runtime.config.external_wakes || !has_foreign_threads()
+    (before == states()).then_some(if held { Handles::Held } else { Handles::None })
 }
 
-/// Whether the process has threads that are not cede's own. Where that cannot be told the answer is
-/// yes.
-fn has_foreign_threads() -> bool {
+/// Whether the process has threads that are not this runtime's own. Where that cannot be told the
+/// answer is yes.
+fn has_foreign_threads(runtime: &RuntimeShared) -> bool {
     match std::fs::read_dir("/proc/self/task") {
-        Ok(tasks) => tasks.count() > OWN_THREADS.load(Ordering::Relaxed),
+        Ok(tasks) => {
+            let own = runtime.own_threads.load(Ordering::Relaxed);
+            tasks.count() > own + HELPER_THREADS.load(Ordering::Relaxed)
+        }
         Err(_) => true,
     }
 }

@@ -11,7 +11,6 @@ use cede_reactor::Nanos;
 use crate::cancel;
 use crate::deadline::Deadline;
 use crate::mail::Request;
-use crate::record::State;
 use crate::shard;
 use crate::shared::FiberShared;
 use crate::wait::{Park, Wait, WaitKind};
@@ -87,7 +86,9 @@ impl Fiber {
         let fiber = &self.shared;
         let local = shard::with(|shard| {
             let local = Arc::as_ptr(&shard.shared) == Arc::as_ptr(&fiber.shard);
-            if local && let Some(record) = shard.find(fiber.slot, fiber.serial) {
+            // SAFETY: this is the thread of the fiber's shard, and the reference is used in this
+            // block only.
+            if local && let Some(record) = unsafe { fiber.record() } {
                 shard.cancel(record);
             }
             local
@@ -161,9 +162,7 @@ pub fn yield_now() {
         return;
     };
     if !std::thread::panicking() {
-        record.state.set(State::Ready);
-        shard.push_ready(record);
-        shard.suspend(record);
+        shard.give_way(record);
     }
 }
 
@@ -212,7 +211,7 @@ fn park_until(limit: Nanos) -> io::Result<()> {
     if record.permit.take() {
         return Ok(());
     }
-    Park::check(record)?;
+    Park::check(shard, record)?;
     shard.begin_wait(record);
     record.in_park.set(true);
     let outcome = shard.wait(record, Wait::new(WaitKind::Park, 0), limit, at);

@@ -63,7 +63,7 @@ pub fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
         if record.poll_permit.take() {
             continue;
         }
-        Park::check(record)?;
+        Park::check(shard, record)?;
         shard.begin_wait(record);
         record.in_poll.set(true);
         let outcome = shard.wait(record, Wait::new(WaitKind::Future, 0), Nanos::MAX, at);

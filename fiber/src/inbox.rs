@@ -12,10 +12,12 @@
 //! notifies: there is no window between looking into the inbox and going to sleep in which a
 //! message could be overlooked.
 
-use std::cell::UnsafeCell;
 use std::ptr;
 
-use crate::primitive::{AtomicPtr, Ordering};
+use crate::primitive::{AtomicPtr, Ordering, UnsafeCell};
+
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 /// The link of a message. It must be the first field of a `#[repr(C)]` struct.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) const fn new(kind: u8) -> Self {
+    pub(crate) fn new(kind: u8) -> Self {
         Self { next: UnsafeCell::new(ptr::null_mut()), kind }
     }
 
@@ -98,7 +100,7 @@ impl<M: Message> Inbox<M> {
             }
             let next = if head == ASLEEP { ptr::null_mut() } else { head };
             // SAFETY: the link is valid (contract of `Message`) and not published yet.
-            unsafe { *(*link).next.get() = next };
+            unsafe { (*link).next.with_mut(|place| *place = next) };
             match self.head.compare_exchange_weak(head, link, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Ok(head == ASLEEP),
                 Err(seen) => head = seen,
@@ -109,7 +111,7 @@ impl<M: Message> Inbox<M> {
     /// Whether messages wait. Cheap: one load of a line that only producers write.
     #[inline]
     pub(crate) fn has_messages(&self) -> bool {
-        is_message(self.head.load(Ordering::Relaxed))
+        is_message(self.head.load(Ordering::Acquire))
     }
 
     /// Announces that the consumer will sleep. False: a message came first.
@@ -155,14 +157,10 @@ impl<M: Message> Taken<M> {
         while !head.is_null() {
             // SAFETY: the list was taken out whole, so its links belong to this thread until they
             // become messages again.
-            let next = unsafe { (*head).next.get() };
-            // SAFETY: as above.
-            unsafe {
-                let rest = *next;
-                *next = oldest;
-                oldest = head;
-                head = rest;
-            }
+            let rest =
+                unsafe { (*head).next.with_mut(|next| std::mem::replace(&mut *next, oldest)) };
+            oldest = head;
+            head = rest;
         }
         Self { next: oldest, marker: std::marker::PhantomData }
     }
@@ -179,7 +177,7 @@ impl<M: Message> Iterator for Taken<M> {
         // The link is read before it becomes a message again: from then on its sender may push it
         // anew.
         // SAFETY: see `new`.
-        self.next = unsafe { *(*link).next.get() };
+        self.next = unsafe { (*link).next.with(|next| *next) };
         // SAFETY: the link came from `into_link` when it was pushed, and leaves the list here.
         Some(unsafe { M::from_link(link) })
     }

@@ -5,7 +5,7 @@
 //! all, the packet gets a result and whoever waits for it is woken.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -20,8 +20,10 @@ use std::task::{Context, Poll, Waker};
 use crate::cancel::{self, Unwound};
 use crate::fiber::Fiber;
 use crate::local;
+use crate::quiet::quietly;
+use crate::record::Record;
 use crate::scope::ScopeData;
-use crate::shard;
+use crate::shard::{self, ShardState};
 use crate::shared::FiberShared;
 use crate::tickets::Tickets;
 use crate::wait::{Park, Wait, WaitKind};
@@ -133,8 +135,8 @@ pub(crate) struct Packet<T> {
     result: Cell<Option<Result<T, JoinError>>>,
     finished: Cell<bool>,
     waiters: Tickets,
-    /// Tasks that await the fiber's end.
-    wakers: RefCell<Vec<Waker>>,
+    /// Of the task that awaits the fiber's end.
+    waker: Cell<Option<Box<Waker>>>,
     /// The scope that waits for the fiber, and the fiber's number there.
     scope: Option<(Rc<ScopeData>, usize)>,
 }
@@ -142,8 +144,8 @@ pub(crate) struct Packet<T> {
 impl<T> Packet<T> {
     pub(crate) fn new(scope: Option<(Rc<ScopeData>, usize)>) -> Rc<Self> {
         let (result, finished) = (Cell::new(None), Cell::new(false));
-        let (waiters, wakers) = (Tickets::default(), RefCell::new(Vec::new()));
-        Rc::new(Self { result, finished, waiters, wakers, scope })
+        let (waiters, waker) = (Tickets::default(), Cell::new(None));
+        Rc::new(Self { result, finished, waiters, waker, scope })
     }
 
     pub(crate) fn scope(&self) -> Option<&(Rc<ScopeData>, usize)> {
@@ -161,8 +163,15 @@ impl<T> Packet<T> {
         self.finished.get()
     }
 
+    /// The result, for a join.
     pub(crate) fn take(&self) -> Option<Result<T, JoinError>> {
-        self.result.take()
+        let result = self.result.take();
+        if let Some((scope, _)) = &self.scope
+            && matches!(&result, Some(Err(error)) if error.is_panic())
+        {
+            scope.panic_taken();
+        }
+        result
     }
 
     #[inline]
@@ -170,9 +179,8 @@ impl<T> Packet<T> {
         self.result.set(Some(result));
         self.finished.set(true);
         self.waiters.wake_all();
-        if !self.wakers.borrow().is_empty() {
-            // Wakers are user code: nothing is borrowed while they run.
-            self.wakers.take().into_iter().for_each(Waker::wake);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 
@@ -212,17 +220,15 @@ impl<T> Completer<T> {
         self.packet.finish(result);
     }
 
-    /// Tells the scope. The result may borrow from the scope's surroundings: if nobody holds the
-    /// handle, it must go before the scope learns that this child has ended; if somebody does, the
-    /// borrow checker keeps the handle inside of them.
-    #[cold]
-    fn leave(&self, scope: &ScopeData, number: usize) {
-        if Rc::strong_count(&self.packet) == 1 {
-            let result = self.packet.take();
-            // A panic of this destructor has no other place to go.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(result)));
+    /// Drops a result that nobody will ask for, while the fiber still lives: its destructor may
+    /// wait, and its panic must not reach the scheduler.
+    #[inline]
+    fn discard(&self) {
+        let result = self.packet.result.take();
+        if !std::mem::needs_drop::<T>() && matches!(result, Some(Ok(_))) {
+            return;
         }
-        scope.child_ended(number);
+        quietly("the result of a fiber that nobody joined", || drop(result));
     }
 }
 
@@ -232,8 +238,13 @@ impl<T> Drop for Completer<T> {
         if !self.packet.is_finished() {
             self.packet.finish(Err(JoinError::shut_down()));
         }
+        if Rc::strong_count(&self.packet) == 1 {
+            self.discard();
+        }
+        // After the result, which may borrow from the scope's surroundings. If somebody holds the
+        // handle, it is still there, and the borrow checker keeps the handle inside of them.
         if let Some((scope, number)) = &self.packet.scope {
-            self.leave(scope, *number);
+            scope.child_ended(*number);
         }
     }
 }
@@ -244,8 +255,8 @@ pub(crate) fn life<F: FnOnce() -> T, T>(f: Quiet<F>, completer: Completer<T>) {
     // SAFETY: the reference is used in this expression only.
     let has_locals =
         unsafe { shard::here() }.is_some_and(|(_, record)| !record.locals.borrow().is_empty());
-    if has_locals && catch_unwind(local::drop_locals).is_err() {
-        tracing::error!("a destructor of a fiber local panicked");
+    if has_locals {
+        quietly("a fiber local", local::drop_locals);
     }
     completer.complete(result.map_err(JoinError::panicked));
 }
@@ -258,7 +269,7 @@ impl<F> Quiet<F> {
         Self(ManuallyDrop::new(f))
     }
 
-    fn call<T>(self) -> T
+    pub(crate) fn call<T>(self) -> T
     where
         F: FnOnce() -> T,
     {
@@ -271,11 +282,10 @@ impl<F> Quiet<F> {
 
 impl<F> Drop for Quiet<F> {
     fn drop(&mut self) {
-        // SAFETY: `call` forgets `self`, so the closure is still here, and is dropped once.
-        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) }));
-        if dropped.is_err() {
-            tracing::error!("a destructor panicked in the closure of a fiber that never ran");
-        }
+        quietly("the closure of a fiber that never ran", || {
+            // SAFETY: `call` forgets `self`, so the closure is still here, and is dropped once.
+            unsafe { ManuallyDrop::drop(&mut self.0) };
+        });
     }
 }
 
@@ -323,10 +333,16 @@ impl<T> JoinHandle<T> {
     /// [`is_cancelled`](crate::is_cancelled) knows.
     pub fn cancel(&self) {
         shard::with(|shard| {
-            if let Some(record) = shard.find(self.slot, self.serial) {
+            if let Some(record) = self.record(shard) {
                 shard.cancel(record);
             }
         });
+    }
+
+    /// The fiber's record while it has no result. The result is asked for first, because a handle
+    /// may outlive its runtime, and the next one on this thread counts its fibers anew.
+    fn record<'a>(&self, shard: &'a ShardState) -> Option<&'a Record> {
+        if self.is_finished() { None } else { shard.find(self.slot, self.serial) }
     }
 
     /// Whether the fiber has ended.
@@ -342,7 +358,7 @@ impl<T> JoinHandle<T> {
     /// On a thread without a runtime, where no handle can be.
     #[must_use]
     pub fn fiber(&self) -> Fiber {
-        shard::with(|shard| match shard.find(self.slot, self.serial) {
+        shard::with(|shard| match self.record(shard) {
             Some(record) => Fiber::new(shard.shared_of(record)),
             None => {
                 let shard = Arc::clone(&shard.shared);
@@ -361,13 +377,10 @@ impl<T> Future for JoinHandle<T> {
         if self.packet.finished.get() {
             return Poll::Ready(self.packet.take().unwrap_or_else(|| Err(JoinError::shut_down())));
         }
-        let wakers = &self.packet.wakers;
-        if !wakers.borrow().iter().any(|waker| waker.will_wake(context.waker())) {
-            // One handle is awaited by one task at a time: what an earlier poll left is stale.
-            // Cloning and dropping a waker is user code: nothing is borrowed meanwhile.
-            let stale = wakers.replace(vec![context.waker().clone()]);
-            drop(stale);
-        }
+        // One handle is awaited by one task at a time: what an earlier poll left is stale. Cloning
+        // and dropping a waker is user code, which may look at this packet: it is in order then.
+        let waker = Box::new(context.waker().clone());
+        drop(self.packet.waker.replace(Some(waker)));
         Poll::Pending
     }
 }

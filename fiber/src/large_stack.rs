@@ -4,6 +4,7 @@
 //! fiber's own stack, which passes it on to the scheduler; so everything that works in a fiber
 //! works here, at the price of a second switch.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use corosensei::{Coroutine, CoroutineResult};
@@ -47,25 +48,26 @@ pub fn on_large_stack<R>(f: impl FnOnce() -> R) -> R {
     }
 }
 
-fn acquire(pool: &mut StackPool, bytes: usize) -> Stack {
-    match pool.acquire(bytes) {
-        Ok(stack) => stack,
-        Err(error) => panic!("no large stack: {error}"),
-    }
+fn unwrap(stack: io::Result<Stack>) -> Stack {
+    stack.unwrap_or_else(|error| panic!("no large stack: {error}"))
 }
 
 fn in_fiber<R>(shard: &ShardState, record: &Record, f: impl FnOnce() -> R) -> R {
-    let stack = acquire(&mut shard.stacks.borrow_mut(), shard.config().large_stack_size);
+    // The borrow ends before the panic, whose hook is user code.
+    let stack = shard.stacks.borrow_mut().acquire(shard.config().large_stack_size);
+    let stack = unwrap(stack);
     let guard = stack.guard();
     let outer = record.yielder.get();
     let outer_guard = record.large_guard.replace((guard.start, guard.end));
     let mut result = None;
+    // Taken by reference: corosensei panics when what it is to carry over is larger than 1 KiB.
+    let mut f = Some(f);
     // SAFETY: `top` is page-aligned and the whole stack, at least STACK_BYTES_MIN, is below it and
     // ours until the release.
     let view = unsafe { StackView::new(&stack, stack.top) };
     let body = |inner: &FiberYielder, _first: Resume| {
         record.yielder.set(inner);
-        result = Some(catch_unwind(AssertUnwindSafe(f)));
+        result = f.take().map(|f| catch_unwind(AssertUnwindSafe(f)));
     };
     // SAFETY: the coroutine is driven to its end below, in this frame, which outlives it and all
     // that `body` borrows. If this frame were left by a forced unwinding of the outer stack,
@@ -87,7 +89,7 @@ fn in_fiber<R>(shard: &ShardState, record: &Record, f: impl FnOnce() -> R) -> R 
 fn in_thread<R>(f: impl FnOnce() -> R) -> R {
     let pool = StackPool::new(StackGuard::Auto, 0);
     let mut pool = pool.unwrap_or_else(|error| panic!("no large stack: {error}"));
-    let stack = acquire(&mut pool, LARGE_STACK_BYTES_DEFAULT);
+    let stack = unwrap(pool.acquire(LARGE_STACK_BYTES_DEFAULT));
     // SAFETY: as in `in_fiber`; the pool, and with it the stack, lives until the end of this
     // function.
     let view = unsafe { StackView::new(&stack, stack.top) };

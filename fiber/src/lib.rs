@@ -14,6 +14,7 @@
 //! | other threads | [`Runtime`], [`Shard`], [`shards`] |
 //! | locks, channels, `select!` | [`sync`] |
 //! | sockets | [`net`] |
+//! | blocking calls, files, processes, signals | [`blocking`], [`fs`], [`process`], [`signal`] |
 //! | see inside | [`fibers`], [`Wait`] |
 //! | build a wait of one's own | [`Park`], [`Ticket`], [`RemoteTicket`] |
 //!
@@ -65,22 +66,29 @@
 //! is_send::<cede_fiber::RemoteTicket>();
 //! ```
 
+mod blocking;
 mod builder;
 mod cancel;
-#[cfg(feature = "compat-tokio")]
+#[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
 pub mod compat;
 mod deadline;
 mod deadlock;
 mod dump;
 mod fiber;
+pub mod fs;
 mod future;
 mod inbox;
 mod join;
 mod large_stack;
 mod local;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod mail;
 pub mod net;
+pub mod os;
 mod primitive;
+pub mod process;
+mod quiet;
 mod record;
 mod remote;
 mod runtime;
@@ -88,12 +96,18 @@ mod scheduler;
 mod scope;
 mod shard;
 mod shared;
+pub mod signal;
 mod stack;
 pub mod sync;
+mod tasks;
 mod tickets;
 mod time;
 mod wait;
 
+pub use blocking::{
+    BLOCKING_IDLE_TIMEOUT_DEFAULT, BLOCKING_QUEUE_MAX_DEFAULT, BLOCKING_THREADS_MAX_DEFAULT,
+    BlockingMetrics, blocking, blocking_metrics, try_blocking,
+};
 pub use builder::{Builder, spawn};
 pub use cancel::{is_cancelled, shield};
 pub use cede_reactor::{Clock, Monotonic, Nanos, Virtual};

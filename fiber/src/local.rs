@@ -8,6 +8,7 @@ use std::any::Any;
 use std::fmt;
 use std::rc::Rc;
 
+use crate::quiet::quietly;
 use crate::shard;
 
 /// Destructors of fiber locals may set fiber locals; after so many rounds what is left is leaked.
@@ -22,9 +23,11 @@ struct Local {
     inherit: Option<Inherit>,
 }
 
-/// The locals of one fiber, found by a linear search: there are few.
+/// The locals of one fiber, found by a linear search: there are few. Most fibers have none, and
+/// then making and dropping this costs nothing.
 #[derive(Default)]
-pub(crate) struct Locals(Vec<Local>);
+#[allow(clippy::box_collection, reason = "one word when there are none")]
+pub(crate) struct Locals(Option<Box<Vec<Local>>>);
 
 impl Locals {
     /// What a child of the current fiber begins with.
@@ -33,32 +36,37 @@ impl Locals {
         let inheritable: Vec<(usize, Rc<dyn Any>, Inherit)> = shard::with_current(|_, record| {
             let locals = record.locals.borrow();
             let inheritable =
-                locals.0.iter().filter_map(|l| Some((l.key, Rc::clone(&l.value), l.inherit?)));
+                locals.list().iter().filter_map(|l| Some((l.key, Rc::clone(&l.value), l.inherit?)));
             inheritable.collect()
         })
         .unwrap_or_default();
-        Self(
-            inheritable
-                .into_iter()
-                .map(|(key, value, inherit)| Local {
-                    key,
-                    value: inherit(&*value),
-                    inherit: Some(inherit),
-                })
-                .collect(),
-        )
+        let cloned = inheritable.into_iter().map(|(key, value, inherit)| Local {
+            key,
+            value: inherit(&*value),
+            inherit: Some(inherit),
+        });
+        Self(Some(Box::new(cloned.collect())))
     }
 
+    fn list(&self) -> &[Local] {
+        self.0.as_ref().map_or(&[], |list| list)
+    }
+
+    fn list_mut(&mut self) -> &mut Vec<Local> {
+        self.0.get_or_insert_default()
+    }
+
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list().is_empty()
     }
 
     pub(crate) fn has_inheritable(&self) -> bool {
-        self.0.iter().any(|l| l.inherit.is_some())
+        self.list().iter().any(|l| l.inherit.is_some())
     }
 
     fn find(&self, key: usize) -> Option<Rc<dyn Any>> {
-        self.0.iter().find(|l| l.key == key).map(|l| Rc::clone(&l.value))
+        self.list().iter().find(|l| l.key == key).map(|l| Rc::clone(&l.value))
     }
 }
 
@@ -66,7 +74,7 @@ impl Locals {
 pub(crate) fn drop_locals() {
     for _ in 0..DESTRUCTOR_ROUNDS_MAX {
         let locals = shard::with_current(|_, record| record.locals.take()).unwrap_or_default();
-        if locals.0.is_empty() {
+        if locals.is_empty() {
             return;
         }
         drop(locals);
@@ -74,6 +82,13 @@ pub(crate) fn drop_locals() {
     if let Some(rest) = shard::with_current(|_, record| record.locals.take()) {
         std::mem::forget(rest);
     }
+}
+
+/// Drops locals whose fiber did not: it never ran, or its result's destructor set them. The
+/// scheduler runs these destructors, so they find no fiber, and their panics end here.
+#[cold]
+pub(crate) fn drop_late(locals: Locals) {
+    quietly("a fiber local, after its fiber", || drop(locals));
 }
 
 /// A key to a value of the current fiber; declared with [`fiber_local!`](crate::fiber_local).
@@ -135,7 +150,7 @@ impl<T: 'static> FiberLocal<T> {
                 let value: Rc<dyn Any> = Rc::new((self.init)());
                 shard::with_current(|_, record| {
                     let local = Local { key, value: Rc::clone(&value), inherit: self.inherit };
-                    record.locals.borrow_mut().0.push(local);
+                    record.locals.borrow_mut().list_mut().push(local);
                 });
                 value
             }
@@ -144,8 +159,7 @@ impl<T: 'static> FiberLocal<T> {
         value.downcast_ref::<T>().map(f).ok_or(AccessError)
     }
 
-    /// Replaces the value of the current fiber and returns the former one, if it was set and nobody
-    /// uses it now.
+    /// Replaces the value of the current fiber. The former one is dropped as soon as nobody uses it.
     ///
     /// # Panics
     ///
@@ -155,10 +169,10 @@ impl<T: 'static> FiberLocal<T> {
         let local = Local { key, value: Rc::new(value), inherit: self.inherit };
         let former = shard::with_current(|_, record| {
             let mut locals = record.locals.borrow_mut();
-            match locals.0.iter_mut().find(|l| l.key == key) {
+            match locals.list_mut().iter_mut().find(|l| l.key == key) {
                 Some(place) => Some(std::mem::replace(place, local)),
                 None => {
-                    locals.0.push(local);
+                    locals.list_mut().push(local);
                     None
                 }
             }

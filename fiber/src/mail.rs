@@ -87,3 +87,52 @@ impl Mail {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    const EMPTY: Gathered = Gathered { permit: false, cancel: false, poll: false, generation: 0 };
+
+    #[test]
+    fn p01_requests_gather_and_the_first_one_queues() {
+        let mail = Mail::new();
+        assert!(mail.add(Request::Wakeup));
+        assert!(!mail.add(Request::EndWait(7)));
+        assert!(!mail.add(Request::Poll));
+        assert!(!mail.add(Request::EndWait(5)), "older, and stale by then");
+        assert!(!mail.add(Request::Cancel));
+        let all = Gathered { permit: true, cancel: true, poll: true, generation: 7 };
+        assert_eq!(mail.take(), all);
+        assert_eq!(mail.take(), EMPTY);
+        assert!(mail.add(Request::EndWait(5)), "the link has left the inbox");
+    }
+
+    /// With real threads; every interleaving is tried by `loom_tests/mail.rs`.
+    #[test]
+    fn p04_threads_gather_and_the_newest_generation_wins() {
+        const EACH: u64 = if cfg!(miri) { 50 } else { 10_000 };
+        let (mail, queued) = (Mail::new(), AtomicU64::new(0));
+        let mut newest = 0;
+        thread::scope(|s| {
+            for parity in 0..2 {
+                let (mail, queued) = (&mail, &queued);
+                s.spawn(move || {
+                    for n in 1..=EACH {
+                        let added = mail.add(Request::EndWait(2 * n + parity));
+                        queued.fetch_add(u64::from(added), Ordering::Relaxed);
+                    }
+                });
+            }
+            for _ in 0..EACH {
+                newest = newest.max(mail.take().generation);
+            }
+        });
+        newest = newest.max(mail.take().generation);
+        assert_eq!(newest, 2 * EACH + 1);
+        assert!(queued.load(Ordering::Relaxed) >= 1);
+    }
+}

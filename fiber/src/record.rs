@@ -100,6 +100,8 @@ pub(crate) struct Record {
     pub(crate) shields: Cell<u32>,
     /// How often the shutdown tried to unwind this fiber; 0 in normal life.
     pub(crate) unwinds: Cell<u32>,
+    /// It may borrow from frames outside of it: a scope's child, or the main fiber.
+    pub(crate) borrows: Cell<bool>,
     /// The wait that is on, 0 outside of one.
     pub(crate) generation: Cell<u64>,
     /// Of the innermost `with_deadline`; `Nanos::MAX` for none.
@@ -132,9 +134,93 @@ impl Record {
         self.cancel_requested.get() && self.shields.get() == 0
     }
 
+    /// Begins a wait: what came for an earlier one is forgotten.
+    #[inline(always)]
+    pub(crate) fn begin(&self, generation: u64) {
+        self.generation.set(generation);
+        self.outcome.set(Outcome::NONE);
+    }
+
+    /// Ends a wait and says what it brought.
+    #[inline(always)]
+    pub(crate) fn end(&self) -> Outcome {
+        self.generation.set(0);
+        self.outcome.replace(Outcome::NONE)
+    }
+
+    /// Notes what the wait has brought. True: the fiber was parked, is ready now, and must be put
+    /// into the run queue.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn settle(&self, outcome: Outcome) -> bool {
+        self.outcome.set(self.outcome.get().with(outcome));
+        let parked = self.state.get() == State::Parked;
+        if parked {
+            self.state.set(State::Ready);
+        }
+        parked
+    }
+
+    /// A plain wakeup: ends `park`, or is remembered for the next one. Returns as `settle` does.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn wakeup(&self) -> bool {
+        if self.in_park.get() {
+            return self.settle(Outcome::EVENT);
+        }
+        self.permit.set(true);
+        false
+    }
+
+    /// A cancel: ends the wait that is on, if any, and all later ones. Returns as `settle` does.
+    #[must_use]
+    pub(crate) fn cancel(&self) -> bool {
+        self.cancel_requested.set(true);
+        self.generation.get() != 0 && self.shields.get() == 0 && self.settle(Outcome::CANCEL)
+    }
+
     /// The effective deadline of a wait with this one of its own.
     #[inline]
     pub(crate) fn nearest(&self, deadline: Nanos) -> Nanos {
         deadline.min(self.deadline.get())
+    }
+}
+
+#[cfg(all(test, loom))]
+impl Record {
+    /// A record of a fiber that will never run, for tests of what can be tested without a switch of
+    /// stacks.
+    #[track_caller]
+    pub(crate) fn without_stack(slot: u32, serial: u64) -> Self {
+        let at = Location::caller();
+        Self {
+            coroutine: UnsafeCell::new(None),
+            yielder: Cell::new(std::ptr::null()),
+            state: Cell::new(State::Ready),
+            outcome: Cell::new(Outcome::NONE),
+            permit: Cell::new(false),
+            cancel_requested: Cell::new(false),
+            in_park: Cell::new(false),
+            poll_permit: Cell::new(false),
+            in_poll: Cell::new(false),
+            polls: Cell::new(0),
+            shields: Cell::new(0),
+            unwinds: Cell::new(0),
+            generation: Cell::new(0),
+            deadline: Cell::new(Nanos::MAX),
+            wait: Cell::new(Wait::new(crate::wait::WaitKind::Park, 0)),
+            wait_at: Cell::new(at),
+            wait_since: Cell::new(0),
+            slot,
+            serial,
+            parent: 0,
+            spawned_at: at,
+            spawned_since: 0,
+            name: OnceCell::new(),
+            shared: OnceCell::new(),
+            locals: RefCell::new(Locals::default()),
+            stack: Stack { top: std::num::NonZeroUsize::MAX, usable: 0 },
+            large_guard: Cell::new((0, 0)),
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::builder::Builder;
 use crate::cancel;
 use crate::deadline;
 use crate::fiber::{Fiber, try_current};
-use crate::join::JoinError;
+use crate::join::{JoinError, Quiet};
 use crate::shard;
 use crate::shared::{Letter, SHARD_TASKS_MAX, ShardShared, Task};
 use crate::wait::{Park, RemoteTicket, Wait, WaitKind};
@@ -93,6 +93,8 @@ impl Shard {
             Some(deadline) => Builder::new().deadline(deadline),
             None => Builder::new(),
         };
+        // A shard that ends drops it unrun, in its scheduler, where a panic has no place to go.
+        let f = Quiet::new(f);
         let packet = Arc::new(Packet { state: Mutex::new(PacketState::default()) });
         let completer = Completer { packet: Arc::clone(&packet) };
         if self.shared.tasks.fetch_add(1, Ordering::Relaxed) >= SHARD_TASKS_MAX {
@@ -105,7 +107,10 @@ impl Shard {
         let start = Box::new(move || start(builder, f, completer, at));
         match self.shared.send(Letter::task(Task::Start(start))) {
             Ok(()) => Ok(RemoteJoinHandle { packet, shard: self.shared.id }),
-            Err(_) => Err(cancel::shutting_down_error()),
+            Err(_) => {
+                self.shared.tasks.fetch_sub(1, Ordering::Relaxed);
+                Err(cancel::shutting_down_error())
+            }
         }
     }
 
@@ -159,8 +164,12 @@ pub fn shards() -> Vec<Shard> {
 }
 
 /// Makes the fiber; runs on the thread of the shard, outside of any fiber.
-fn start<F, T>(builder: Builder, f: F, completer: Completer<T>, at: &'static Location<'static>)
-where
+fn start<F, T>(
+    builder: Builder,
+    f: Quiet<F>,
+    completer: Completer<T>,
+    at: &'static Location<'static>,
+) where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
@@ -175,15 +184,23 @@ where
         if cancelled && let Some(fiber) = try_current() {
             fiber.cancel();
         }
-        let result = catch_unwind(AssertUnwindSafe(f));
+        let result = catch_unwind(AssertUnwindSafe(|| f.call()));
         completer.packet.finish(result.map_err(JoinError::panicked));
     };
+    // A body that finds no place is dropped, and its completer with it, before the reason is known:
+    // the waiters are to be told the reason.
+    packet.lock().starting = true;
     // SAFETY: closure and result are 'static.
     let spawned = shard::with(|shard| unsafe { builder.spawn_on(shard, body, None, at) });
-    if let Some(Err(error)) = spawned {
-        // The body, and with it the completer, was dropped, which left a plainer reason; this one
-        // is better.
-        packet.lock().result = Some(Err(JoinError::wait(error)));
+    let abandoned = {
+        let mut state = packet.lock();
+        state.starting = false;
+        state.abandoned
+    };
+    match spawned {
+        Some(Err(error)) => packet.finish(Err(JoinError::wait(error))),
+        _ if abandoned => packet.finish(Err(JoinError::shut_down())),
+        _ => {}
     }
 }
 
@@ -197,13 +214,26 @@ struct PacketState<T> {
     result: Option<Result<T, JoinError>>,
     finished: bool,
     cancelled: bool,
+    /// `start` is making the fiber, and will finish the packet if that fails.
+    starting: bool,
+    /// The completer was dropped meanwhile.
+    abandoned: bool,
     waiters: Vec<Waiter>,
+    /// Once it runs, for cancelling it.
     fiber: Option<Fiber>,
 }
 
 impl<T> Default for PacketState<T> {
     fn default() -> Self {
-        Self { result: None, finished: false, cancelled: false, waiters: Vec::new(), fiber: None }
+        Self {
+            result: None,
+            finished: false,
+            cancelled: false,
+            starting: false,
+            abandoned: false,
+            waiters: Vec::new(),
+            fiber: None,
+        }
     }
 }
 
@@ -242,9 +272,14 @@ struct Completer<T> {
 
 impl<T> Drop for Completer<T> {
     fn drop(&mut self) {
-        if !self.packet.lock().finished {
-            self.packet.finish(Err(JoinError::shut_down()));
+        {
+            let mut state = self.packet.lock();
+            if state.finished || state.starting {
+                state.abandoned = true;
+                return;
+            }
         }
+        self.packet.finish(Err(JoinError::shut_down()));
     }
 }
 
@@ -284,14 +319,20 @@ impl<T> RemoteJoinHandle<T> {
                 return Ok(());
             }
             let park = Park::begin()?;
+            let ticket = park.remote_ticket();
             {
                 let mut state = self.packet.lock();
                 if state.finished {
                     return Ok(());
                 }
-                state.waiters.push(Waiter::Fiber(park.remote_ticket()));
+                state.waiters.push(Waiter::Fiber(ticket.clone()));
             }
-            park.wait(Wait::new(WaitKind::Call, u64::from(self.shard)), None)?;
+            let waited = park.wait(Wait::new(WaitKind::Call, u64::from(self.shard)), None);
+            if waited.is_err() {
+                let gave_up = |w: &Waiter| matches!(w, Waiter::Fiber(other) if other.is(&ticket));
+                self.packet.lock().waiters.retain(|waiter| !gave_up(waiter));
+                return waited;
+            }
         }
     }
 
@@ -355,5 +396,88 @@ impl<T> fmt::Debug for RemoteJoinHandle<T> {
             .field("shard", &self.shard)
             .field("finished", &self.is_finished())
             .finish()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use super::*;
+
+    struct PanicsWhenDropped(Arc<AtomicUsize>);
+
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            panic!("a destructor of a closure that never ran");
+        }
+    }
+
+    #[test]
+    fn waits_that_gave_up_do_not_pile_up() {
+        crate::Runtime::builder()
+            .shards(2)
+            .run(|| {
+                let shard = shards().pop().unwrap();
+                let handle = shard.spawn(crate::park).unwrap();
+                for _ in 0..10 {
+                    let wait = || handle.wait();
+                    assert!(crate::with_deadline(Duration::from_micros(10), wait).is_err());
+                }
+                assert_eq!(handle.packet.lock().waiters.len(), 0);
+                handle.cancel();
+                assert!(handle.join().unwrap().is_err());
+            })
+            .unwrap();
+    }
+
+    /// The destructor of work that a shard refuses, or drops when it ends, used to unwind the
+    /// scheduler out of `run`.
+    #[test]
+    fn p24_work_that_never_runs_may_panic_in_its_destructor() {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&drops);
+        let grace = Duration::from_millis(20);
+        let shard = crate::Runtime::builder().shutdown_grace(grace).run(move || {
+            let shard = Shard::current();
+            let last = PanicsWhenDropped(Arc::clone(&count));
+            let late = PanicsWhenDropped(count);
+            let (here, there) = (shard.clone(), shard.clone());
+            // Unwound at the end: its destructors run while nothing opens the inbox any more.
+            crate::spawn(move || {
+                struct SendsWhenDropped<F: FnOnce()>(Option<F>);
+                impl<F: FnOnce()> Drop for SendsWhenDropped<F> {
+                    fn drop(&mut self) {
+                        (self.0.take().unwrap())();
+                    }
+                }
+                let _sends = SendsWhenDropped(Some(move || {
+                    assert!(there.spawn(move || drop(last)).is_ok());
+                }));
+                crate::shield(crate::park)
+            });
+            // Opened while the shard drains.
+            crate::spawn(move || {
+                assert!(crate::park().is_err());
+                assert!(here.spawn(move || drop(late)).is_ok());
+            });
+            crate::yield_now();
+            shard
+        });
+        let shard = shard.unwrap();
+        assert_eq!(drops.load(Ordering::SeqCst), 2);
+        assert_eq!(
+            shard.shared.tasks.load(Ordering::SeqCst),
+            0,
+            "tasks that were dropped are not counted"
+        );
+        assert!(shard.spawn(|| ()).is_err());
+        assert_eq!(
+            shard.shared.tasks.load(Ordering::SeqCst),
+            0,
+            "tasks that were refused are not counted"
+        );
     }
 }

@@ -5,13 +5,14 @@ use std::fmt;
 use std::io;
 use std::panic::{Location, resume_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use cede_reactor::{Clock, Monotonic};
 
+use crate::blocking::{Pool, PoolConfig};
 use crate::builder::Builder;
 use crate::deadlock::{self, Deadlock, OwnThread};
 use crate::dump::FiberInfo;
@@ -44,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) shutdown_grace: Duration,
     pub(crate) external_wakes: bool,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) blocking: PoolConfig,
 }
 
 /// What all shards of a runtime share.
@@ -51,6 +53,9 @@ pub(crate) struct Config {
 pub(crate) struct RuntimeShared {
     pub(crate) config: Config,
     pub(crate) shards: Vec<Arc<ShardShared>>,
+    /// Threads that run a shard or work for one.
+    pub(crate) own_threads: AtomicUsize,
+    pub(crate) blocking: Arc<Pool>,
     dead: AtomicBool,
     report: Mutex<Vec<FiberInfo>>,
 }
@@ -58,7 +63,15 @@ pub(crate) struct RuntimeShared {
 impl RuntimeShared {
     fn new(config: Config) -> Arc<Self> {
         let shards = (0..config.shards as u32).map(ShardShared::new).collect();
-        Arc::new(Self { config, shards, dead: AtomicBool::new(false), report: Mutex::default() })
+        let blocking = Pool::new(config.blocking);
+        Arc::new(Self {
+            config,
+            shards,
+            own_threads: AtomicUsize::new(0),
+            blocking,
+            dead: AtomicBool::new(false),
+            report: Mutex::default(),
+        })
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -171,6 +184,7 @@ impl Runtime {
                 shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
                 external_wakes: true,
                 clock: Arc::new(Monotonic::new()),
+                blocking: PoolConfig::default(),
             },
         }
     }
@@ -249,6 +263,27 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How many threads the pool of [`blocking`](crate::blocking) may have. Default:
+    /// [`BLOCKING_THREADS_MAX_DEFAULT`](crate::BLOCKING_THREADS_MAX_DEFAULT).
+    pub fn blocking_threads_max(mut self, threads: usize) -> Self {
+        self.config.blocking.threads_max = threads.max(1);
+        self
+    }
+
+    /// How many blocking calls may wait for a thread before [`try_blocking`](crate::try_blocking)
+    /// refuses. Default: [`BLOCKING_QUEUE_MAX_DEFAULT`](crate::BLOCKING_QUEUE_MAX_DEFAULT).
+    pub fn blocking_queue_max(mut self, jobs: usize) -> Self {
+        self.config.blocking.queue_max = jobs;
+        self
+    }
+
+    /// How long a thread of the blocking pool waits for work before it ends. Default:
+    /// [`BLOCKING_IDLE_TIMEOUT_DEFAULT`](crate::BLOCKING_IDLE_TIMEOUT_DEFAULT).
+    pub fn blocking_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.config.blocking.idle_timeout = timeout;
+        self
+    }
+
     /// Runs `main` on the first shard. See [`run`].
     ///
     /// # Errors
@@ -276,30 +311,36 @@ impl RuntimeBuilder {
         let first = Host::new(&runtime, 0).map_err(RunError::Start)?;
         let _entered = first.shard.enter().map_err(RunError::Start)?;
         let threads = start_threads(&runtime).map_err(RunError::Start)?;
-        let result = run_first(&first.shard, main, at);
-        runtime.stop_all();
-        first.shard.shut_down(runtime.config.shutdown_grace);
+        let result = never_unwinding(|| {
+            let result = run_first(&first.shard, main, at);
+            runtime.stop_all();
+            first.shard.shut_down(runtime.config.shutdown_grace);
+            result
+        });
         for thread in threads {
             if let Err(payload) = thread.join() {
                 resume_unwind(payload);
             }
         }
+        runtime.blocking.close(runtime.config.shutdown_grace);
         finish(&runtime, result)
     }
 }
 
 fn finish<T>(runtime: &RuntimeShared, result: Option<Result<T, JoinError>>) -> Result<T, RunError> {
+    // What the main fiber of a dead runtime returned it returned because another shard, which had
+    // noticed first, cancelled what it waited for.
+    let Some(result) = result.filter(|_| !runtime.is_dead()) else {
+        let report =
+            std::mem::take(&mut *runtime.report.lock().unwrap_or_else(PoisonError::into_inner));
+        return Err(RunError::Deadlock(Deadlock::new(report)));
+    };
     match result {
-        Some(Ok(value)) => Ok(value),
-        Some(Err(error)) => match error.into_panic() {
+        Ok(value) => Ok(value),
+        Err(error) => match error.into_panic() {
             Ok(payload) => resume_unwind(payload),
             Err(error) => Err(RunError::Start(error.into())),
         },
-        None => {
-            let report =
-                std::mem::take(&mut *runtime.report.lock().unwrap_or_else(PoisonError::into_inner));
-            Err(RunError::Deadlock(Deadlock::new(report)))
-        }
     }
 }
 
@@ -313,8 +354,9 @@ where
     F: FnOnce() -> T,
 {
     // SAFETY: what `main` borrows outlives the caller, `RuntimeBuilder::run`, which does not return
-    // or unwind before the shard has shut down. Nothing between the spawn and the shutdown unwinds.
-    let spawned = unsafe { Builder::new().name("main").spawn_on(shard, main, None, at) };
+    // or unwind before the shard has shut down (`never_unwinding` sees to the latter).
+    let spawned =
+        unsafe { Builder::new().name("main").borrowing().spawn_on(shard, main, None, at) };
     let main = match spawned {
         Ok(main) => main,
         Err(error) => return Some(Err(JoinError::wait(error))),
@@ -323,8 +365,8 @@ where
         shard.run_until(None, |shard| main.is_finished() || shard.phase.get() != Phase::Running);
     if ended == Ended::Deadlock {
         shard.runtime.end_dead();
+        deadlock::contribute(shard);
     }
-    deadlock::contribute(shard);
     main.is_finished().then(|| main.join())
 }
 
@@ -342,7 +384,7 @@ impl Host {
         Ok(Self {
             shard: Rc::new(ShardState::new(shared, Arc::clone(runtime))?),
             _alternate_stack: AlternateStack::install()?,
-            _own_thread: OwnThread::register(),
+            _own_thread: OwnThread::register(runtime),
         })
     }
 }
@@ -365,6 +407,8 @@ fn start_threads(runtime: &Arc<RuntimeShared>) -> io::Result<Vec<thread::JoinHan
             }
         }
     }
+    // Else the channel would not end when a thread panics before it reports.
+    drop(started);
     for _ in &threads {
         // A thread reports once, or has panicked, and then its end of the channel is gone.
         if let Ok(Err(error)) = starts.recv() {
@@ -396,10 +440,27 @@ fn run_other(runtime: &Arc<RuntimeShared>, index: usize, started: &mpsc::Sender<
     if failed {
         return;
     }
-    let ended = host.shard.run_until(None, |shard| shard.phase.get() != Phase::Running);
-    if ended == Ended::Deadlock {
-        runtime.end_dead();
+    never_unwinding(|| {
+        let ended = host.shard.run_until(None, |shard| shard.phase.get() != Phase::Running);
+        if ended == Ended::Deadlock {
+            runtime.end_dead();
+            deadlock::contribute(&host.shard);
+        }
+        host.shard.shut_down(runtime.config.shutdown_grace);
+    });
+}
+
+/// Runs the scheduler. Should it ever unwind (a bug here, or a clock that panics) the process is
+/// aborted: fibers would lose their stacks without an end, and what they lent to others with them.
+fn never_unwinding<R>(scheduler: impl FnOnce() -> R) -> R {
+    struct Abort;
+    impl Drop for Abort {
+        fn drop(&mut self) {
+            std::process::abort();
+        }
     }
-    deadlock::contribute(&host.shard);
-    host.shard.shut_down(runtime.config.shutdown_grace);
+    let abort = Abort;
+    let result = scheduler();
+    std::mem::forget(abort);
+    result
 }

@@ -6,12 +6,13 @@
 //! the last look.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cede_reactor::Nanos;
 
 use crate::deadlock;
 use crate::mail::Gathered;
+use crate::quiet::quietly;
 use crate::record::{Outcome, Record, Resume};
 use crate::shard::{Phase, ShardState};
 use crate::shared::{FiberShared, Letter, Task};
@@ -24,6 +25,9 @@ const POLL_INTERVAL: Nanos = 50_000;
 /// How long an idle shard leaves unused stacks untrimmed, so that a busy one does not trim what it
 /// is about to reuse.
 const TRIM_INTERVAL: Nanos = 10_000_000;
+
+/// What may be dropped in the scheduler: its captures have destructors, which are user code.
+const NEVER_RAN: &str = "a closure that was sent to a shard and never ran";
 
 /// Why the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +60,9 @@ impl ShardState {
             }
             if self.shared.inbox.has_messages() {
                 self.receive();
+            }
+            if self.tasks.has_woken() {
+                self.wake_tasks();
             }
             if done(self) {
                 return Ended::Done;
@@ -146,9 +153,18 @@ impl ShardState {
         });
         if let Err(error) = polled {
             // The poller's own descriptor fails only when the program closed it.
-            tracing::error!(%error, shard = self.id(), "the reactor cannot wait for events");
             drop(reactor);
+            tracing::error!(%error, shard = self.id(), "the reactor cannot wait for events");
             std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Calls the wakers of async tasks whose descriptors have become ready: user code, so nothing is
+    /// borrowed.
+    #[cold]
+    fn wake_tasks(&self) {
+        for waker in self.tasks.take_woken() {
+            quietly("waker of a task", || waker.wake());
         }
     }
 
@@ -186,11 +202,13 @@ impl ShardState {
             Letter::Task(task) => match task.open() {
                 Task::Start(start) => {
                     self.shared.tasks.fetch_sub(1, Ordering::Relaxed);
-                    start();
+                    quietly(NEVER_RAN, start);
                 }
                 Task::Stop => {
                     if self.phase.get() == Phase::Running {
                         self.phase.set(Phase::Draining);
+                        // Now, before a letter of a shard that ends already wakes somebody here.
+                        deadlock::contribute(self);
                     }
                 }
             },
@@ -223,14 +241,21 @@ impl ShardState {
                 self.cancel(record);
             }
         }
-        let grace = u64::try_from(grace.as_nanos()).unwrap_or(Nanos::MAX);
-        let limit = self.clock.now().saturating_add(grace);
+        let grace_nanos = u64::try_from(grace.as_nanos()).unwrap_or(Nanos::MAX);
+        let limit = self.clock.now().saturating_add(grace_nanos);
+        // A clock that is moved when there is nothing to do stands still while a fiber that ignores
+        // its cancel yields; then real time counts.
+        let began = Instant::now();
+        let late = || self.clock.skips() && began.elapsed() >= grace;
         // A deadlock here is fibers that ignore their cancel: they are unwound like those that take
         // too long.
-        self.run_until(Some(limit), |shard| shard.live() == 0);
+        self.run_until(Some(limit), |shard| shard.live() == 0 || late());
         self.unwind_all();
         for letter in self.shared.inbox.close() {
-            drop(letter);
+            if letter.is_start() {
+                self.shared.tasks.fetch_sub(1, Ordering::Relaxed);
+            }
+            quietly(NEVER_RAN, || drop(letter));
         }
     }
 
@@ -263,6 +288,21 @@ impl ShardState {
         }
     }
 
+    /// Ends the process for a fiber that would not end but borrows from frames that will. It never
+    /// runs again itself, but threads may have borrowed through it (`std::thread::scope`), and they
+    /// go on.
+    #[cold]
+    fn abort_for(&self, record: &Record) -> ! {
+        let name = record.name.get().map_or("unnamed", |name| &**name);
+        eprintln!(
+            "cede: fiber {}.{} ({name}), spawned at {}, borrows from others and catches every unwinding: aborting",
+            self.id(),
+            record.serial,
+            record.spawned_at
+        );
+        std::process::abort();
+    }
+
     /// Unwinds one fiber. False when it would not end.
     ///
     /// # Safety
@@ -284,6 +324,11 @@ impl ShardState {
             }
             // It caught the unwinding a hundred times. Its frames stay where they are for ever;
             // nobody resumes it again.
+            // SAFETY: the fiber is in the table, so its record is live.
+            let record_ref = unsafe { &*record };
+            if record_ref.borrows.get() {
+                self.abort_for(record_ref);
+            }
             // SAFETY: as above; the coroutine is taken out so that nothing drops it.
             unsafe {
                 std::mem::forget((*(*record).coroutine.get()).take());

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use slab::Slab;
@@ -24,7 +24,8 @@ use crate::wait::{Park, Wait, WaitKind};
 pub(crate) struct ScopeData {
     /// Slot and serial of those that live.
     children: RefCell<Slab<(u32, u64)>>,
-    panicked: Cell<bool>,
+    /// Children that panicked and whose panic nobody has taken by a join.
+    panics: Cell<usize>,
     /// The parent, once it waits.
     parent: Tickets,
 }
@@ -41,7 +42,12 @@ impl ScopeData {
     }
 
     pub(crate) fn child_panicked(&self) {
-        self.panicked.set(true);
+        self.panics.set(self.panics.get() + 1);
+    }
+
+    /// A join has taken the panic of a child.
+    pub(crate) fn panic_taken(&self) {
+        self.panics.set(self.panics.get() - 1);
     }
 
     pub(crate) fn child_ended(&self, number: usize) {
@@ -64,7 +70,7 @@ impl ScopeData {
     }
 
     /// Waits until no child lives, whatever happens to the parent meanwhile.
-    fn wait_for_children(&self) {
+    fn wait_for_children(&self, at: &'static Location<'static>) {
         let mut told = false;
         loop {
             let left = self.children.borrow().len() as u64;
@@ -73,14 +79,13 @@ impl ScopeData {
             }
             // The first waits notice a cancel of the parent and hand it on; after that only the
             // children's end counts.
-            let waited =
-                if told { cancel::shield(|| self.wait_once(left)) } else { self.wait_once(left) };
+            let wait = || self.wait_once(left, at);
+            let waited = if told { cancel::shield(wait) } else { wait() };
             if waited.is_err() {
                 if told {
-                    // Not even a shielded wait works: this fiber is being unwound by a shutdown.
-                    // Its children are younger, so they were unwound before; one that would not end
-                    // never runs again, and its frames stay.
-                    return;
+                    // A shielded wait fails only while a panic unwinds, and a scope that is entered
+                    // then has no children. To return here would leave them with dangling borrows.
+                    std::process::abort();
                 }
                 told = true;
                 self.cancel_children();
@@ -88,11 +93,11 @@ impl ScopeData {
         }
     }
 
-    fn wait_once(&self, left: u64) -> io::Result<()> {
+    fn wait_once(&self, left: u64, at: &'static Location<'static>) -> io::Result<()> {
         let park = Park::begin()?;
         let ticket = park.ticket();
         self.parent.push(ticket);
-        let waited = park.wait(Wait::new(WaitKind::Scope, left), None);
+        let waited = park.wait_at(Wait::new(WaitKind::Scope, left), None, at);
         if waited.is_err() {
             self.parent.remove(ticket);
         }
@@ -144,9 +149,10 @@ pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
+    let at = Location::caller();
     let data = Rc::new(ScopeData {
         children: RefCell::new(Slab::new()),
-        panicked: Cell::new(false),
+        panics: Cell::new(0),
         parent: Tickets::default(),
     });
     let scope = Scope { data: Rc::clone(&data), scope: PhantomData, env: PhantomData };
@@ -156,10 +162,10 @@ where
     if result.is_err() {
         data.cancel_children();
     }
-    data.wait_for_children();
+    data.wait_for_children(at);
     match result {
         Err(payload) => resume_unwind(payload),
-        Ok(_) if data.panicked.get() => panic!("a scoped fiber panicked"),
+        Ok(_) if data.panics.get() > 0 => panic!("a scoped fiber panicked"),
         Ok(value) => value,
     }
 }
@@ -211,8 +217,8 @@ impl<'scope> Scope<'scope, '_> {
         }
         // SAFETY: `scope` does not return before this child has ended, however it itself ends: it
         // catches panics, its wait is not cut short by cancel or deadline, and a shutdown unwinds
-        // younger fibers, so children, first. Only the fiber that runs `scope`, which is alive, or
-        // its children can reach this `Scope`.
+        // younger fibers, so children, first, and aborts when one does not end. Only the fiber that
+        // runs `scope`, which is alive, or its children can reach this `Scope`.
         let handle = unsafe { builder.spawn_unchecked(f, Some(&self.data))? };
         Ok(ScopedJoinHandle { handle, marker: PhantomData })
     }

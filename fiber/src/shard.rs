@@ -20,21 +20,28 @@ use corosensei::{Coroutine, CoroutineResult};
 use slab::Slab;
 
 use crate::cancel;
-use crate::local::Locals;
+use crate::local::{self, Locals};
 use crate::record::{FiberYielder, Outcome, Record, Resume, State};
 use crate::runtime::{Config, RuntimeShared};
 use crate::shared::{FiberShared, ShardShared};
 use crate::stack::{STACK_BYTES_MIN, Stack, StackPool, StackView};
+use crate::tasks::Tasks;
 use crate::wait::{Ticket, Wait, WaitKind};
 
 /// Records are placed at this alignment, a cache line.
 const RECORD_ALIGN: usize = 64;
+/// The largest closure that is put on its new stack directly: corosensei panics above 1,024 bytes,
+/// of which the pointer to the record takes one word and its alignment another.
+const CLOSURE_DIRECT_MAX: usize = 1024 - 2 * size_of::<usize>();
 /// How often a fiber that catches the unwinding of a shutdown is unwound again before it is left
 /// alone.
 const UNWINDS_MAX: u32 = 100;
 
 thread_local! {
     static SHARD: Cell<*const ShardState> = const { Cell::new(ptr::null()) };
+    /// Where the next shard of this thread begins to count waits: a ticket that outlived its
+    /// runtime must not match a wait of the next one.
+    static NEXT_GENERATION: Cell<u64> = const { Cell::new(1) };
 }
 
 /// Runs `f` with the shard of this thread; `None` when it has none.
@@ -142,6 +149,7 @@ pub(crate) struct ShardState {
     pub(crate) stacks: RefCell<StackPool>,
     pub(crate) timers: RefCell<Timers<Ticket>>,
     pub(crate) reactor: RefCell<Reactor<Ticket>>,
+    pub(crate) tasks: Tasks,
     /// The time at the scheduler's last look at the clock; for ages in dumps, not for deadlines.
     pub(crate) coarse_now: Cell<Nanos>,
     next_generation: Cell<u64>,
@@ -165,6 +173,7 @@ impl ShardState {
             stacks: RefCell::new(StackPool::new(config.stack_guard, config.stacks_warm_max)?),
             timers: RefCell::new(Timers::new()),
             reactor: RefCell::new(reactor),
+            tasks: Tasks::default(),
             coarse_now: Cell::new(config.clock.now()),
             next_generation: Cell::new(1),
             next_serial: Cell::new(1),
@@ -188,7 +197,8 @@ impl ShardState {
             ));
         }
         SHARD.set(self);
-        Ok(Entered(std::marker::PhantomData))
+        self.next_generation.set(NEXT_GENERATION.get());
+        Ok(Entered(self))
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -221,12 +231,39 @@ impl ShardState {
         at: &'static Location<'static>,
         body: F,
     ) -> io::Result<NonNull<Record>> {
+        // Even a boxed closure comes to lie on the stack when it is called.
+        let closure = size_of::<F>() + align_of::<F>();
+        if size_of::<F>() > CLOSURE_DIRECT_MAX {
+            // SAFETY: handed on to the caller.
+            return unsafe { self.spawn_small(stack_bytes, closure, at, Box::new(body)) };
+        }
+        // SAFETY: as above.
+        unsafe { self.spawn_small(stack_bytes, closure, at, body) }
+    }
+
+    /// Makes a fiber of a body of at most `CLOSURE_DIRECT_MAX` bytes, which needs `closure` bytes
+    /// of its stack when it is called.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    ///
+    /// # Safety
+    ///
+    /// As [`spawn`](Self::spawn).
+    #[inline]
+    unsafe fn spawn_small<F: FnOnce()>(
+        &self,
+        stack_bytes: usize,
+        closure: usize,
+        at: &'static Location<'static>,
+        body: F,
+    ) -> io::Result<NonNull<Record>> {
         if self.fibers.borrow().len() >= self.config().fibers_max {
             return Err(self.too_many());
         }
         let stack = self.stacks.borrow_mut().acquire(stack_bytes)?;
         let base = (stack.top.get() - size_of::<Record>()) & !(RECORD_ALIGN - 1);
-        let closure = size_of::<F>() + align_of::<F>();
         if base - stack.bottom() < closure + STACK_BYTES_MIN / 2 {
             return Err(self.too_large(stack, closure));
         }
@@ -268,6 +305,7 @@ impl ShardState {
                 polls: Cell::new(0),
                 shields: Cell::new(0),
                 unwinds: Cell::new(0),
+                borrows: Cell::new(false),
                 generation: Cell::new(0),
                 deadline: Cell::new(deadline),
                 wait: Cell::new(Wait::new(WaitKind::Park, 0)),
@@ -288,7 +326,10 @@ impl ShardState {
         // Made last and in place: copying a record costs more than switching to it.
         // SAFETY: the caller vouches for what `body` borrows; the record's pointer outlives the
         // coroutine, which is in it.
-        unsafe { *(*record).coroutine.get() = Some(Coroutine::with_stack_unchecked(view, run)) };
+        unsafe {
+            let coroutine = Coroutine::with_stack_unchecked(view, run);
+            (*record).coroutine.get().write(Some(coroutine));
+        }
         self.push_ready(record);
         // SAFETY: `record` was made from a NonZero address.
         Ok(unsafe { NonNull::new_unchecked(record) })
@@ -366,17 +407,21 @@ impl ShardState {
     pub(crate) unsafe fn finish(&self, record: RecordPtr) {
         let record = record.cast_mut();
         // SAFETY: the record is live until `drop_in_place`; the stack is read out before, and has
-        // no destructor.
-        let stack = unsafe {
+        // no destructor. The locals are taken out, so nothing that is dropped here is user code.
+        let (stack, locals) = unsafe {
             if let Some(shared) = (*record).shared.get() {
                 shared.finished.store(true, Ordering::Relaxed);
             }
             self.fibers.borrow_mut().remove((*record).slot as usize);
             let stack = ptr::read(&raw const (*record).stack);
+            let locals = std::mem::take((*record).locals.get_mut());
             ptr::drop_in_place(record);
-            stack
+            (stack, locals)
         };
         self.stacks.borrow_mut().release(stack);
+        if !locals.is_empty() {
+            local::drop_late(locals);
+        }
     }
 
     /// The record of a fiber that is alive.
@@ -399,8 +444,7 @@ impl ShardState {
     pub(crate) fn begin_wait(&self, record: &Record) -> u64 {
         let generation = self.next_generation.get();
         self.next_generation.set(generation + 1);
-        record.generation.set(generation);
-        record.outcome.set(Outcome::NONE);
+        record.begin(generation);
         generation
     }
 
@@ -425,8 +469,7 @@ impl ShardState {
                 self.wait_until(record, deadline);
             }
         }
-        record.generation.set(0);
-        record.outcome.replace(Outcome::NONE)
+        record.end()
     }
 
     fn wait_until(&self, record: &Record, deadline: Nanos) {
@@ -435,6 +478,14 @@ impl ShardState {
         record.state.set(State::Parked);
         self.suspend(record);
         self.timers.borrow_mut().cancel(timer);
+    }
+
+    /// Lets every other fiber that is ready run first.
+    #[inline(always)]
+    pub(crate) fn give_way(&self, record: &Record) {
+        record.state.set(State::Ready);
+        self.push_ready(record);
+        self.suspend(record);
     }
 
     /// Switches to the scheduler. The caller has said why: the fiber is parked, or in the run
@@ -468,57 +519,52 @@ impl ShardState {
         // It will not end: hand control to the shutdown, which leaves it where it is.
     }
 
-    /// The waker's half of a wait. False when that wait is over.
+    /// The waker's half of a wait. False when that wait is over, or has this outcome already: of
+    /// two wakers that hand something over, one must be told to keep it.
     #[inline]
     pub(crate) fn wake(&self, ticket: Ticket, outcome: Outcome) -> bool {
-        let Some(&record) = self.fibers.borrow().get(ticket.slot as usize) else { return false };
+        let Some(&record) = self.fibers.borrow().get(ticket.slot as usize) else {
+            return self.tasks.wake(ticket);
+        };
         // SAFETY: what is in the table is live.
         let record = unsafe { &*record };
-        if record.generation.get() != ticket.generation {
+        if record.generation.get() != ticket.generation || record.outcome.get().has(outcome) {
             return false;
         }
-        self.settle(record, outcome);
+        if record.settle(outcome) {
+            self.push_ready(record);
+        }
         true
     }
 
     #[inline(always)]
-    fn settle(&self, record: &Record, outcome: Outcome) {
-        record.outcome.set(record.outcome.get().with(outcome));
-        if record.state.get() == State::Parked {
-            record.state.set(State::Ready);
-            self.push_ready(record);
-        }
-    }
-
-    /// A plain wakeup: ends `park`, or is remembered for the next one.
-    #[inline(always)]
     pub(crate) fn wakeup(&self, record: &Record) {
-        if record.in_park.get() {
-            self.settle(record, Outcome::EVENT);
-        } else {
-            record.permit.set(true);
+        if record.wakeup() {
+            self.push_ready(record);
         }
     }
 
     /// Ends the wait that the fiber is in with its event.
     #[inline]
     pub(crate) fn end_wait(&self, record: &Record) {
-        self.settle(record, Outcome::EVENT);
+        if record.settle(Outcome::EVENT) {
+            self.push_ready(record);
+        }
     }
 
     pub(crate) fn cancel(&self, record: &Record) {
-        record.cancel_requested.set(true);
-        if record.generation.get() != 0 && record.shields.get() == 0 {
-            self.settle(record, Outcome::CANCEL);
+        if record.cancel() {
+            self.push_ready(record);
         }
     }
 }
 
 /// The thread has a shard while this lives.
-pub(crate) struct Entered<'a>(std::marker::PhantomData<&'a ShardState>);
+pub(crate) struct Entered<'a>(&'a ShardState);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
+        NEXT_GENERATION.set(self.0.next_generation.get());
         SHARD.set(ptr::null());
     }
 }

@@ -4,13 +4,13 @@
 //! another thread allocates nothing.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use cede_reactor::Notifier;
 
 use crate::inbox::{Inbox, Link, Message};
 use crate::mail::{Mail, Request};
+use crate::primitive::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::record::Record;
 use crate::shard::RecordPtr;
 
@@ -36,8 +36,8 @@ pub(crate) struct ShardShared {
     pub(crate) handles: AtomicUsize,
     /// Odd while the shard sleeps with nothing of its own that could wake it. See `deadlock.rs`.
     pub(crate) hopeless: AtomicU64,
-    /// Whether somebody outside might hold a handle to one of its fibers; written before `hopeless`
-    /// becomes odd.
+    /// Whether somebody might hold a handle to one of its fibers. Set before `hopeless` becomes odd,
+    /// cleared while it is odd.
     pub(crate) has_handles: AtomicBool,
 }
 
@@ -61,12 +61,16 @@ impl ShardShared {
     ///
     /// Hands the letter back when the shard is gone.
     pub(crate) fn send(&self, letter: Letter) -> Result<(), Letter> {
-        if self.inbox.push(letter)?
-            && let Some(notifier) = self.notifier.get()
-        {
-            notifier.notify();
+        if self.inbox.push(letter)? {
+            self.notify();
         }
         Ok(())
+    }
+
+    fn notify(&self) {
+        if let Some(notifier) = self.notifier.get() {
+            notifier.notify();
+        }
     }
 }
 
@@ -137,13 +141,17 @@ impl FiberShared {
 
     /// Asks the fiber's shard for something, from any thread.
     pub(crate) fn post(this: &Arc<Self>, request: Request) {
-        if this.finished.load(Ordering::Relaxed) {
-            return;
+        if Self::file(this, request) {
+            this.shard.notify();
         }
-        if this.mail.add(request) {
-            // A shard that is gone has no fibers left to ask.
-            let _ = this.shard.send(Letter::Fiber(Arc::clone(this)));
-        }
+    }
+
+    /// Leaves a request for the fiber's shard. True: the shard sleeps and must be notified.
+    pub(crate) fn file(this: &Arc<Self>, request: Request) -> bool {
+        // A shard that is gone has no fibers left to ask.
+        !this.finished.load(Ordering::Relaxed)
+            && this.mail.add(request)
+            && this.shard.inbox.push(Letter::Fiber(Arc::clone(this))).unwrap_or(false)
     }
 
     /// What has been asked for; only for the fiber's shard, after the letter has come.
@@ -187,6 +195,13 @@ unsafe impl Send for Letter {}
 impl Letter {
     pub(crate) fn task(task: Task) -> Self {
         Self::Task(Box::new(TaskLetter { link: Link::new(KIND_TASK), task }))
+    }
+}
+
+impl Letter {
+    /// Whether it counts in `ShardShared::tasks`.
+    pub(crate) fn is_start(&self) -> bool {
+        matches!(self, Self::Task(task) if matches!(task.task, Task::Start(_)))
     }
 }
 

@@ -48,7 +48,7 @@ fn sleep_until_nanos(
     until: Nanos,
     at: &'static Location<'static>,
 ) -> io::Result<()> {
-    Park::check(record)?;
+    Park::check(shard, record)?;
     let limit = record.deadline.get();
     shard.begin_wait(record);
     let outcome = shard.wait(record, Wait::new(WaitKind::Sleep, 0), until, at);
@@ -124,9 +124,8 @@ impl Interval {
         let at = Location::caller();
         wait::with_current(|shard, record| {
             let due = self.next.unwrap_or_else(|| shard.clock.now());
-            if shard.clock.now() < due || self.next.is_none() {
-                sleep_until_nanos(shard, record, due, at)?;
-            }
+            // Also for a tick that was missed: it gives way to other fibers, and notices a cancel.
+            sleep_until_nanos(shard, record, due, at)?;
             let now = shard.clock.now();
             self.next = Some(self.after(due, now));
             Ok(shard.clock.instant(due).unwrap_or_else(Instant::now))

@@ -164,11 +164,16 @@ pub struct RemoteTicket {
 }
 
 impl RemoteTicket {
+    /// Whether both end the same wait.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.fiber, &other.fiber) && self.generation == other.generation
+    }
+
     /// Ends the wait, if it is still on.
     pub fn wake(&self) {
         let fiber = &self.fiber;
         let here = shard::with(|shard| {
-            // Not by the number: two runtimes may live on two threads.
+            // Not by its number, which every runtime counts from 0.
             let here = Arc::ptr_eq(&shard.shared, &fiber.shard);
             if here {
                 shard.wake(Ticket::new(fiber.slot, self.generation), Outcome::EVENT);
@@ -181,7 +186,50 @@ impl RemoteTicket {
     }
 }
 
-/// The beginning of a wait of the current fiber. See the [module](self) for the four steps.
+/// The beginning of a wait of the current fiber: the way to build a primitive of one's own.
+///
+/// Four steps: begin, register a ticket with whatever will bring the event, give control to the
+/// scheduler, go on when the event has come. A wait that ends in an error takes its ticket back.
+///
+/// # Examples
+///
+/// ```
+/// use std::cell::RefCell;
+/// use std::rc::Rc;
+///
+/// use cede_fiber::{Park, Ticket, Wait, WaitKind};
+///
+/// /// Everybody waits until it is opened.
+/// #[derive(Default)]
+/// struct Gate(RefCell<Option<Vec<Ticket>>>);
+///
+/// impl Gate {
+///     fn pass(&self) -> std::io::Result<()> {
+///         let park = Park::begin()?;
+///         match &mut *self.0.borrow_mut() {
+///             None => return Ok(()), // open
+///             Some(waiting) => waiting.push(park.ticket()),
+///         }
+///         park.wait(Wait::new(WaitKind::Other, 0), None)
+///     }
+///
+///     fn open(&self) {
+///         for ticket in self.0.take().into_iter().flatten() {
+///             ticket.wake();
+///         }
+///     }
+/// }
+///
+/// cede_fiber::run(|| {
+///     let gate = Rc::new(Gate(RefCell::new(Some(Vec::new()))));
+///     let there = Rc::clone(&gate);
+///     let fiber = cede_fiber::spawn(move || there.pass());
+///     cede_fiber::yield_now();
+///     gate.open();
+///     assert!(fiber.join().unwrap().is_ok());
+/// })
+/// .unwrap();
+/// ```
 #[derive(Debug)]
 pub struct Park {
     generation: u64,
@@ -202,20 +250,28 @@ impl Park {
         let Some((shard, record)) = (unsafe { shard::here() }) else {
             return Err(cancel::not_in_fiber_error());
         };
-        Self::check(record)?;
+        Self::check(shard, record)?;
         Ok(Self { generation: shard.begin_wait(record), marker: std::marker::PhantomData })
     }
 
     /// Whether this fiber may wait at all.
     #[inline(always)]
-    pub(crate) fn check(record: &Record) -> io::Result<()> {
+    pub(crate) fn check(shard: &ShardState, record: &Record) -> io::Result<()> {
         if std::thread::panicking() {
             return Err(cancel::unwinding_error());
         }
         if record.is_cancelled() {
-            return Err(cancel::cancelled_error());
+            return Err(Self::refuse(shard, record));
         }
         Ok(())
+    }
+
+    /// The error of a wait that a cancelled fiber tries. It gives way once: a loop that ignores
+    /// errors, as those of acceptors do, must not keep the shard, and a shutdown can unwind it.
+    #[cold]
+    fn refuse(shard: &ShardState, record: &Record) -> io::Error {
+        shard.give_way(record);
+        cancel::cancelled_error()
     }
 
     /// What ends this wait, for use on this shard.
@@ -245,8 +301,8 @@ impl Park {
     /// # Errors
     ///
     /// [`TimedOut`](io::ErrorKind::TimedOut) for a deadline; an error that
-    /// [`is_cancelled`](crate::is_cancelled) knows for a cancel. Not when the ticket was used as
-    /// well: the event wins.
+    /// [`is_cancelled`](crate::is_cancelled) knows for a cancel; when a panic unwinds, also one
+    /// that began after the wait. Not when the ticket was used as well: the event wins.
     ///
     /// # Panics
     ///
@@ -254,7 +310,17 @@ impl Park {
     #[inline(always)]
     #[track_caller]
     pub fn wait(self, what: Wait, deadline: Option<Nanos>) -> io::Result<()> {
-        let at = Location::caller();
+        self.wait_at(what, deadline, Location::caller())
+    }
+
+    /// Like [`wait`](Self::wait), and says where.
+    #[inline(always)]
+    pub(crate) fn wait_at(
+        self,
+        what: Wait,
+        deadline: Option<Nanos>,
+        at: &'static Location<'static>,
+    ) -> io::Result<()> {
         // SAFETY: the references are used in this call only.
         let Some((shard, record)) = (unsafe { shard::here() }) else {
             return Err(cancel::not_in_fiber_error());
@@ -264,6 +330,11 @@ impl Park {
             self.generation,
             "a wait was begun inside of another one"
         );
+        // `begin` has looked, but a destructor may end up with a wait that was begun before.
+        if std::thread::panicking() && record.outcome.get() == Outcome::NONE {
+            record.generation.set(0);
+            return Err(cancel::unwinding_error());
+        }
         let outcome = shard.wait(record, what, deadline.unwrap_or(Nanos::MAX), at);
         outcome.into_result()
     }
@@ -273,4 +344,21 @@ impl Park {
 #[inline(always)]
 pub(crate) fn with_current<R>(f: impl FnOnce(&ShardState, &Record) -> R) -> io::Result<R> {
     shard::with_current(f).ok_or_else(cancel::not_in_fiber_error)
+}
+
+/// What a wait would fail with that began and ended now: the cancel or the deadline of the current
+/// fiber, if there is one.
+#[cold]
+pub(crate) fn check_now() -> io::Result<()> {
+    let checked = shard::with_current(|shard, record| {
+        if record.is_cancelled() {
+            return Err(cancel::cancelled_error());
+        }
+        let deadline = record.deadline.get();
+        if deadline != Nanos::MAX && deadline <= shard.clock.now() {
+            return Err(cancel::timed_out_error());
+        }
+        Ok(())
+    });
+    checked.unwrap_or(Ok(()))
 }

@@ -456,7 +456,7 @@ fn threads_and_shards_share_a_mutex() {
         for _ in 0..EACH {
             let mut value = mutex.lock().unwrap();
             let read = *value;
-            if read % 64 == 0 {
+            if read.is_multiple_of(64) {
                 yield_now();
             }
             *value = read + 1;

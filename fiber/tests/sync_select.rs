@@ -35,7 +35,7 @@ fn every_kind_of_branch_can_win() {
         let steps: Vec<Box<dyn FnOnce()>> = vec![
             Box::new(move || tx.send(1).unwrap()),
             Box::new(move || once.send(2).unwrap()),
-            Box::new(move || drop(cast.send(3).unwrap())),
+            Box::new(move || assert_eq!(cast.send(3).unwrap(), 1)),
             Box::new(move || level.send(4).unwrap()),
             Box::new(move || local_tx.send(5).unwrap()),
             Box::new(move || handle.wakeup()),

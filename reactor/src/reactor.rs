@@ -4,6 +4,7 @@
 //! operation must be tried until it says "would block" (or a stream read came back short, see
 //! [`Reactor::short_read_drains`]) before anyone waits, because the poller will not repeat itself.
 
+use std::cell::Cell;
 use std::io;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -13,6 +14,12 @@ use slab::Slab;
 use crate::readiness::{Direction, Readiness};
 use crate::source::Source;
 use crate::sys::{Backend, Notifier, RawSource};
+
+thread_local! {
+    /// One count for all reactors of a thread: a descriptor that outlives its reactor and meets the
+    /// next one there must not carry a key that the new one gave to somebody else.
+    static NEXT_GENERATION: Cell<NonZeroU32> = const { Cell::new(NonZeroU32::MIN) };
+}
 
 /// Names a registration. It stays valid until [`Reactor::deregister`]; after that every call with
 /// it does nothing.
@@ -39,7 +46,6 @@ impl SourceKey {
 pub struct Reactor<W> {
     backend: Backend,
     sources: Slab<Source<W>>,
-    next_generation: NonZeroU32,
     /// How many waiters are stored, over all registrations.
     waiting: usize,
 }
@@ -51,12 +57,7 @@ impl<W: Copy + PartialEq> Reactor<W> {
     ///
     /// When the system has no descriptor left for the poller.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            backend: Backend::new()?,
-            sources: Slab::new(),
-            next_generation: NonZeroU32::MIN,
-            waiting: 0,
-        })
+        Ok(Self { backend: Backend::new()?, sources: Slab::new(), waiting: 0 })
     }
 
     /// Wakes this reactor out of [`poll`](Self::poll), from any thread.
@@ -79,17 +80,102 @@ impl<W: Copy + PartialEq> Reactor<W> {
     /// The descriptor must stay open until [`deregister`](Self::deregister) is called with the key
     /// returned.
     pub unsafe fn register(&mut self, source: RawSource) -> io::Result<SourceKey> {
-        let generation = self.next_generation;
+        self.insert(Readiness::READABLE | Readiness::WRITABLE, |backend, token| {
+            // SAFETY: the caller keeps the descriptor open until `deregister`.
+            unsafe { backend.add(source, token) }
+        })
+    }
+
+    /// Like [`register`](Self::register), for a descriptor that only the caller closes: what the
+    /// poller still knows under its number is the rest of one that was [forgotten](Self::forget)
+    /// while a duplicate of it lived on, and is replaced.
+    ///
+    /// The poller is asked about writing only if `writes` is set, or later by
+    /// [`ask_writes`](Self::ask_writes): a socket that can be written to is reported as soon as it
+    /// is added, and that would end a sleep for nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`register`](Self::register), but never `EEXIST`.
+    ///
+    /// # Safety
+    ///
+    /// The descriptor must stay open until [`deregister`](Self::deregister) or
+    /// [`forget`](Self::forget) is called with the key returned.
+    pub unsafe fn adopt(&mut self, source: RawSource, writes: bool) -> io::Result<SourceKey> {
+        let key = self.insert(Readiness::READABLE | Readiness::WRITABLE, |backend, token| {
+            // SAFETY: the caller keeps the descriptor open until it says otherwise.
+            unsafe { backend.add_or_replace(source, writes, token) }
+        })?;
+        if let Some(source) = self.get(key) {
+            source.writes = writes;
+        }
+        Ok(key)
+    }
+
+    /// Asks the poller about writing as well, if it was not.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    ///
+    /// # Safety
+    ///
+    /// `source` must be the descriptor of this key, and as open as [`adopt`](Self::adopt) asks for.
+    pub unsafe fn ask_writes(&mut self, key: SourceKey, source: RawSource) -> io::Result<()> {
+        if self.get(key).is_none_or(|source| source.writes) {
+            return Ok(());
+        }
+        // SAFETY: handed on to the caller.
+        unsafe { self.backend.add_or_replace(source, true, key.to_token())? };
+        if let Some(source) = self.get(key) {
+            source.writes = true;
+        }
+        Ok(())
+    }
+
+    /// Registers a descriptor for one direction, in which it counts as not ready until the poller
+    /// says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`register`](Self::register).
+    ///
+    /// # Safety
+    ///
+    /// As [`register`](Self::register).
+    pub unsafe fn register_for(
+        &mut self,
+        source: RawSource,
+        direction: Direction,
+    ) -> io::Result<SourceKey> {
+        self.insert(Readiness::NONE, |backend, token| {
+            // SAFETY: the caller keeps the descriptor open until `deregister`.
+            unsafe { backend.add_for(source, direction, token) }
+        })
+    }
+
+    fn insert(
+        &mut self,
+        ready: Readiness,
+        add: impl FnOnce(&Backend, u64) -> io::Result<()>,
+    ) -> io::Result<SourceKey> {
+        let generation = NEXT_GENERATION.get();
         let entry = self.sources.vacant_entry();
         // A slab index beyond 2^32 would need more descriptors than any kernel hands out.
         let index =
             u32::try_from(entry.key()).map_err(|_| io::Error::other("too many registrations"))?;
         let key = SourceKey { index, generation };
-        // SAFETY: the caller keeps the descriptor open until `deregister`.
-        unsafe { self.backend.add(source, key.to_token())? };
-        entry.insert(Source::new(generation.get()));
-        self.next_generation = generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        add(&self.backend, key.to_token())?;
+        entry.insert(Source::new(generation.get(), ready, true));
+        NEXT_GENERATION.set(generation.checked_add(1).unwrap_or(NonZeroU32::MIN));
         Ok(key)
+    }
+
+    /// Whether the key names a registration of this reactor.
+    #[must_use]
+    pub fn knows(&self, key: SourceKey) -> bool {
+        self.sources.get(key.index as usize).is_some_and(|s| s.generation == key.generation.get())
     }
 
     /// Forgets a registration and hands back who still waited on it.
@@ -104,14 +190,40 @@ impl<W: Copy + PartialEq> Reactor<W> {
         source: RawSource,
         wake: impl FnMut(W),
     ) -> io::Result<()> {
-        let Some(entry) = self.get(key) else { return Ok(()) };
+        if self.remove(key, wake) { self.backend.delete(source) } else { Ok(()) }
+    }
+
+    /// Like [`deregister`](Self::deregister), for a descriptor that is closed next and of which no
+    /// duplicate is known: where closing is enough (epoll), the poller is not asked, which saves a
+    /// system call.
+    ///
+    /// Should a duplicate live on unknown (in a child between fork and exec, for example), its
+    /// events carry a generation that no registration has any more, and are dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`deregister`](Self::deregister).
+    pub fn forget(
+        &mut self,
+        key: SourceKey,
+        source: RawSource,
+        wake: impl FnMut(W),
+    ) -> io::Result<()> {
+        if self.remove(key, wake) && !Backend::CLOSE_DELETES {
+            return self.backend.delete(source);
+        }
+        Ok(())
+    }
+
+    /// Whether the key was known.
+    fn remove(&mut self, key: SourceKey, mut wake: impl FnMut(W)) -> bool {
+        let Some(entry) = self.get(key) else { return false };
         let count = entry.waiters(Direction::Read).len() + entry.waiters(Direction::Write).len();
         let mut gone = self.sources.remove(key.index as usize);
         self.waiting -= count;
-        let mut wake = wake;
         gone.waiters(Direction::Read).drain(&mut wake);
         gone.waiters(Direction::Write).drain(&mut wake);
-        self.backend.delete(source)
+        true
     }
 
     /// Whether an operation in this direction is worth trying. False for an unknown key.
@@ -126,7 +238,7 @@ impl<W: Copy + PartialEq> Reactor<W> {
     /// Notes that an operation in this direction said "would block".
     pub fn clear_ready(&mut self, key: SourceKey, direction: Direction) {
         if let Some(source) = self.get(key) {
-            source.ready = source.ready.without(Readiness::clearable(direction));
+            source.ready = source.ready.without(Readiness::of(direction));
         }
     }
 

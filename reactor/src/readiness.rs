@@ -1,8 +1,10 @@
 //! What a file descriptor is ready for.
 //!
-//! The surprising bits are the two `CLOSED` ones: they are sticky, because an edge-triggered poller
-//! reports the end of a stream once, and a reader that then waited for the next edge would wait for
-//! ever.
+//! The surprising bits are the two `CLOSED` ones: a short read does not clear them, because an
+//! edge-triggered poller reports the end of a stream once, and a reader that then waited for the
+//! next edge would wait for ever. "Would block" does clear them: it was said after the event, so
+//! the descriptor is not closed. Some report an error and are none the worse for it (a datagram
+//! that was refused, bytes sent without copies), and a named pipe may get another writer.
 
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
@@ -53,15 +55,6 @@ impl Readiness {
         match direction {
             Direction::Read => Self(Self::READABLE.0 | Self::READ_CLOSED.0),
             Direction::Write => Self(Self::WRITABLE.0 | Self::WRITE_CLOSED.0),
-        }
-    }
-
-    /// The bit of this direction that a "would block" clears.
-    #[must_use]
-    pub const fn clearable(direction: Direction) -> Self {
-        match direction {
-            Direction::Read => Self::READABLE,
-            Direction::Write => Self::WRITABLE,
         }
     }
 }

@@ -71,15 +71,15 @@ pub(crate) struct Source<W> {
     pub(crate) generation: u32,
     /// What may be tried. Bits are set by events, cleared by "would block" and short reads.
     pub(crate) ready: Readiness,
+    /// Whether the poller was asked about writing as well.
+    pub(crate) writes: bool,
     readers: Waiters<W>,
     writers: Waiters<W>,
 }
 
 impl<W: Copy + PartialEq> Source<W> {
-    pub(crate) fn new(generation: u32) -> Self {
-        // Optimistic: the first operation is tried, not waited for.
-        let ready = Readiness::READABLE | Readiness::WRITABLE;
-        Self { generation, ready, readers: Waiters::new(), writers: Waiters::new() }
+    pub(crate) fn new(generation: u32, ready: Readiness, writes: bool) -> Self {
+        Self { generation, ready, writes, readers: Waiters::new(), writers: Waiters::new() }
     }
 
     pub(crate) fn waiters(&mut self, direction: Direction) -> &mut Waiters<W> {
@@ -92,7 +92,55 @@ impl<W: Copy + PartialEq> Source<W> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::Waiters;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(u8),
+        Remove(u8),
+        Drain,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        // Few names, so that a waiter is often in the list twice, once, or not at all.
+        let step = prop_oneof![
+            5 => (0..8u8).prop_map(Step::Push),
+            4 => (0..8u8).prop_map(Step::Remove),
+            1 => Just(Step::Drain),
+        ];
+        prop::collection::vec(step, 1..100)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 20 } else { 1_000 }))]
+
+        #[test]
+        fn waiters_behave_like_a_list(steps in steps()) {
+            let mut waiters = Waiters::new();
+            let mut model = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Push(w) => {
+                        waiters.push(w);
+                        model.push(w);
+                    }
+                    Step::Remove(w) => {
+                        let at = model.iter().position(|x| *x == w);
+                        at.map(|at| model.remove(at));
+                        prop_assert_eq!(waiters.remove(w), at.is_some());
+                    }
+                    Step::Drain => {
+                        let mut woken = Vec::new();
+                        waiters.drain(|w| woken.push(w));
+                        prop_assert_eq!(woken, std::mem::take(&mut model));
+                    }
+                }
+                prop_assert_eq!(waiters.len(), model.len());
+            }
+        }
+    }
 
     #[test]
     fn waiters_keep_their_order_and_can_leave() {

@@ -16,6 +16,9 @@ const ALTERNATE_STACK_BYTES: usize = 512 * 1024;
 /// How long the backtrace may take.
 const BACKTRACE_SECONDS: libc::c_uint = 10;
 
+type InfoHandler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+type PlainHandler = extern "C" fn(libc::c_int);
+
 static INSTALL: Once = Once::new();
 static mut PREVIOUS_SEGV: MaybeUninit<libc::sigaction> = MaybeUninit::zeroed();
 static mut PREVIOUS_BUS: MaybeUninit<libc::sigaction> = MaybeUninit::zeroed();
@@ -91,7 +94,7 @@ impl Drop for AlternateStack {
 extern "C" fn on_fault(
     signal: libc::c_int,
     info: *mut libc::siginfo_t,
-    _context: *mut libc::c_void,
+    context: *mut libc::c_void,
 ) {
     // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo; SIGSEGV and SIGBUS carry an
     // address.
@@ -99,15 +102,39 @@ extern "C" fn on_fault(
     if crate::shard::with_overflowed(address, |fiber| report(fiber)).is_some() {
         std::process::abort();
     }
-    // Not ours: the former handler gets it when the instruction faults again.
+    // SAFETY: the arguments are the kernel's.
+    unsafe { pass_on(signal, info, context) };
+}
+
+/// Gives a signal to the handler that was there before. It is called, not put back: one that
+/// repairs the fault and goes on, as an emulator's does, must not cost this one its place.
+///
+/// # Safety
+///
+/// The arguments must be those of a signal handler that runs now.
+unsafe fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the statics were filled before this handler was installed and are not written again.
+    // What is called was installed by `sigaction` with the flag that says which arguments it takes;
+    // all handlers are addresses of functions but the two constants.
     unsafe {
         let previous: *const libc::sigaction = if signal == libc::SIGBUS {
             (&raw const PREVIOUS_BUS).cast()
         } else {
             (&raw const PREVIOUS_SEGV).cast()
         };
-        libc::sigaction(signal, previous, ptr::null_mut());
+        let handler = (*previous).sa_sigaction;
+        if handler == libc::SIG_DFL || handler == libc::SIG_IGN {
+            // The instruction faults again, and then the kernel ends the process; a signal that
+            // was sent (its code is not positive) has to be sent again.
+            libc::sigaction(signal, previous, ptr::null_mut());
+            if (*info).si_code <= 0 {
+                libc::raise(signal);
+            }
+        } else if (*previous).sa_flags & libc::SA_SIGINFO != 0 {
+            std::mem::transmute::<usize, InfoHandler>(handler)(signal, info, context);
+        } else {
+            std::mem::transmute::<usize, PlainHandler>(handler)(signal);
+        }
     }
 }
 
@@ -119,9 +146,14 @@ fn report(fiber: &dyn fmt::Display) {
         out,
         "cede: give it more with Builder::stack_size, or run the deep part in on_large_stack\nbacktrace:"
     );
-    // SAFETY: plain system calls; `give_up` only aborts.
+    // SAFETY: plain system calls on a set that is emptied first; `give_up` only aborts.
     unsafe {
         libc::signal(libc::SIGALRM, give_up as *const () as usize);
+        // A program that handles signals by a descriptor has blocked them in all threads.
+        let mut alarm: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut alarm);
+        libc::sigaddset(&raw mut alarm, libc::SIGALRM);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const alarm, ptr::null_mut());
         libc::alarm(BACKTRACE_SECONDS);
     }
     let _ = writeln!(out, "{}", std::backtrace::Backtrace::force_capture());

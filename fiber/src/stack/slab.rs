@@ -6,7 +6,10 @@
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use corosensei::stack::valgrind::ValgrindStackRegistration;
 
 use super::{GUARD_BYTES, Stack};
 
@@ -16,6 +19,10 @@ const MADV_GUARD_INSTALL: libc::c_int = 102;
 
 /// What `vm.max_map_count` is when it cannot be read.
 const MAP_COUNT_DEFAULT: usize = 65_530;
+
+/// Address space that must be left when a slab is mapped. Where it is limited (RLIMIT_AS), stacks
+/// would take the last of it, and the next allocation of the program would abort it.
+const HEADROOM_BYTES: usize = 16 << 20;
 
 /// Stacks of this process whose guard is a mapping of its own.
 static PROTECTED: AtomicUsize = AtomicUsize::new(0);
@@ -30,7 +37,7 @@ pub enum StackGuard {
     /// `MADV_GUARD_INSTALL`: a million stacks fit in one mapping. An error on kernels before 6.13.
     Marker,
     /// `mprotect`: works everywhere, two mappings per stack, so at most half of `vm.max_map_count`
-    /// stacks.
+    /// stacks, less some that are left to the rest of the program.
     Protect,
 }
 
@@ -58,6 +65,9 @@ pub(crate) struct Slab {
     usable: usize,
     handed_out: usize,
     guard: StackGuard,
+    /// Tells valgrind, where it watches, what is a stack: it would take a switch to one nearby for a
+    /// huge frame. Eight bytes per stack, and a few instructions when one is first handed out.
+    registered: Vec<ValgrindStackRegistration>,
 }
 
 impl Slab {
@@ -66,13 +76,14 @@ impl Slab {
     pub(crate) fn map(usable: usize, count: usize, guard: StackGuard) -> io::Result<Self> {
         let bytes = (usable + GUARD_BYTES)
             .checked_mul(count)
+            .filter(|bytes| bytes.checked_add(HEADROOM_BYTES).is_some())
             .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
         // SAFETY: a new private anonymous mapping at an address of the kernel's choice touches
         // nothing that exists.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                bytes,
+                bytes + HEADROOM_BYTES,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK,
                 -1,
@@ -82,6 +93,8 @@ impl Slab {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
+        // SAFETY: the range is the end of the mapping made above, which nothing uses.
+        unsafe { libc::munmap(start.byte_add(bytes), HEADROOM_BYTES) };
         #[cfg(any(target_os = "linux", target_os = "android"))]
         // SAFETY: the range is the mapping made above. A huge page under a stack would make 2 MiB
         // resident for the one page that most fibers touch; if the advice is refused (no such
@@ -91,7 +104,7 @@ impl Slab {
         }
         let start = NonZeroUsize::new(start as usize)
             .ok_or_else(|| io::Error::other("mmap returned address 0"))?;
-        Ok(Self { start, bytes, usable, handed_out: 0, guard })
+        Ok(Self { start, bytes, usable, handed_out: 0, guard, registered: Vec::new() })
     }
 
     /// The next stack that was never used; `None` when the slab is used up.
@@ -106,6 +119,8 @@ impl Slab {
         };
         self.install_guard(guard_start)?;
         self.handed_out += 1;
+        let bottom = (top.get() - self.usable) as *mut u8;
+        self.registered.push(ValgrindStackRegistration::new(bottom, self.usable));
         Ok(Some(Stack { top, usable: self.usable }))
     }
 
@@ -117,8 +132,8 @@ impl Slab {
                 return Err(io::Error::new(
                     io::ErrorKind::OutOfMemory,
                     format!(
-                        "{limit} fiber stacks are guarded by mprotect, which is half of vm.max_map_count; raise that \
-                         limit, or run on Linux 6.13 or later, where guards need no mapping of their own"
+                        "{limit} fiber stacks are guarded by mprotect, which is nearly half of vm.max_map_count; \
+                         raise that limit, or run on Linux 6.13 or later, where guards need no mapping of their own"
                     ),
                 ));
             }
@@ -163,14 +178,19 @@ pub(crate) unsafe fn discard(range: std::ops::Range<usize>) {
     unsafe { libc::madvise(range.start as *mut libc::c_void, range.len(), libc::MADV_DONTNEED) };
 }
 
+/// How many stacks may take two mappings each. A sixteenth of the mappings is left to the rest of
+/// the program: without any, the next large allocation would abort it.
 fn protected_max() -> usize {
-    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
-    text.trim().parse().unwrap_or(MAP_COUNT_DEFAULT) / 2
+    static MAX: OnceLock<usize> = OnceLock::new();
+    *MAX.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
+        let mappings = text.trim().parse().unwrap_or(MAP_COUNT_DEFAULT);
+        (mappings - mappings / 16) / 2
+    })
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn markers_work() -> bool {
-    use std::sync::OnceLock;
     static WORK: OnceLock<bool> = OnceLock::new();
     *WORK.get_or_init(|| {
         let Ok(mut slab) = Slab::map(super::STACK_BYTES_MIN, 1, StackGuard::Marker) else {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use polling::Poller;
 
-use crate::readiness::Readiness;
+use crate::readiness::{Direction, Readiness};
 
 /// How many events one wait brings at most. More stay in the kernel for the next one.
 const EVENTS_PER_WAIT_MAX: usize = 512;
@@ -34,6 +34,8 @@ pub(crate) struct Backend {
 
 impl Backend {
     pub(crate) const REPORTS_READ_CLOSED: bool = true;
+    /// The kernel forgets a descriptor when the last duplicate of it is closed.
+    pub(crate) const CLOSE_DELETES: bool = true;
 
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: no pointers are passed.
@@ -49,7 +51,8 @@ impl Backend {
             has_pwait2: true,
             notifier,
         };
-        backend.control_add(fd, (libc::EPOLLIN | libc::EPOLLET) as u32, NOTIFIER_TOKEN)?;
+        let interest = (libc::EPOLLIN | libc::EPOLLET) as u32;
+        backend.control(libc::EPOLL_CTL_ADD, fd, interest, NOTIFIER_TOKEN)?;
         Ok(backend)
     }
 
@@ -62,15 +65,60 @@ impl Backend {
     /// `fd` must stay open until it is deleted. (epoll itself would forgive; the portable poller
     /// would not.)
     pub(crate) unsafe fn add(&self, fd: RawFd, token: u64) -> io::Result<()> {
-        self.control_add(fd, INTEREST, token)
+        self.control(libc::EPOLL_CTL_ADD, fd, INTEREST, token)
     }
 
-    fn control_add(&self, fd: RawFd, interest: u32, token: u64) -> io::Result<()> {
+    /// Adds for reading only or for both directions, or changes to that what epoll knows under this
+    /// descriptor. Either way it reports what is ready now.
+    ///
+    /// # Safety
+    ///
+    /// As [`add`](Self::add).
+    pub(crate) unsafe fn add_or_replace(
+        &self,
+        fd: RawFd,
+        writes: bool,
+        token: u64,
+    ) -> io::Result<()> {
+        let interest = if writes { INTEREST } else { INTEREST & !(libc::EPOLLOUT as u32) };
+        match self.control(libc::EPOLL_CTL_ADD, fd, interest, token) {
+            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {
+                self.control(libc::EPOLL_CTL_MOD, fd, interest, token)
+            }
+            done => done,
+        }
+    }
+
+    /// Adds for one direction.
+    ///
+    /// # Safety
+    ///
+    /// As [`add`](Self::add).
+    pub(crate) unsafe fn add_for(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        token: u64,
+    ) -> io::Result<()> {
+        let interest = match direction {
+            Direction::Read => libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET,
+            Direction::Write => libc::EPOLLOUT | libc::EPOLLET,
+        };
+        self.control(libc::EPOLL_CTL_ADD, fd, interest as u32, token)
+    }
+
+    fn control(
+        &self,
+        operation: libc::c_int,
+        fd: RawFd,
+        interest: u32,
+        token: u64,
+    ) -> io::Result<()> {
         let mut event = libc::epoll_event { events: interest, u64: token };
         // SAFETY: `event` is a live epoll_event that the kernel only reads; a bad `fd` is an error,
         // not a fault.
         let done = unsafe {
-            libc::epoll_ctl(self.poller.as_fd().as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event)
+            libc::epoll_ctl(self.poller.as_fd().as_raw_fd(), operation, fd, &raw mut event)
         };
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }

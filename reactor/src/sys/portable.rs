@@ -10,7 +10,7 @@ use std::time::Duration;
 use polling::{Event, Events, PollMode, Poller};
 
 use super::RawSource;
-use crate::readiness::Readiness;
+use crate::readiness::{Direction, Readiness};
 
 #[derive(Debug)]
 pub(crate) struct Backend {
@@ -22,6 +22,9 @@ impl Backend {
     /// polling does not ask for the end of a stream as an event of its own.
     #[cfg_attr(test, allow(dead_code, reason = "the tests run on Linux, whose backend has its own"))]
     pub(crate) const REPORTS_READ_CLOSED: bool = false;
+    /// polling asks for a delete before the close.
+    #[cfg_attr(test, allow(dead_code, reason = "the tests run on Linux, whose backend has its own"))]
+    pub(crate) const CLOSE_DELETES: bool = false;
 
     pub(crate) fn new() -> io::Result<Self> {
         let poller = Poller::new()?;
@@ -44,6 +47,45 @@ impl Backend {
     pub(crate) unsafe fn add(&self, source: RawSource, token: u64) -> io::Result<()> {
         // SAFETY: handed on to the caller.
         unsafe { self.poller.add_with_mode(source, Event::all(token as usize), PollMode::Edge) }
+    }
+
+    /// Adds for both directions, whatever is asked for; adding again changes nothing.
+    ///
+    /// # Safety
+    ///
+    /// As [`add`](Self::add).
+    #[cfg_attr(test, allow(dead_code, reason = "the tests run on Linux, whose backend has its own"))]
+    pub(crate) unsafe fn add_or_replace(
+        &self,
+        source: RawSource,
+        _writes: bool,
+        token: u64,
+    ) -> io::Result<()> {
+        // SAFETY: handed on to the caller.
+        match unsafe { self.add(source, token) } {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Adds for one direction.
+    ///
+    /// # Safety
+    ///
+    /// As [`add`](Self::add).
+    #[cfg_attr(test, allow(dead_code, reason = "the tests run on Linux, whose backend has its own"))]
+    pub(crate) unsafe fn add_for(
+        &self,
+        source: RawSource,
+        direction: Direction,
+        token: u64,
+    ) -> io::Result<()> {
+        let event = match direction {
+            Direction::Read => Event::readable(token as usize),
+            Direction::Write => Event::writable(token as usize),
+        };
+        // SAFETY: handed on to the caller.
+        unsafe { self.poller.add_with_mode(source, event, PollMode::Edge) }
     }
 
     pub(crate) fn delete(&self, source: RawSource) -> io::Result<()> {

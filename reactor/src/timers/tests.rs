@@ -104,7 +104,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 20 } else { 2_000 }))]
 
     /// Property 20: any sequence of arming, cancelling and advancing behaves like a list sorted by
     /// deadline.

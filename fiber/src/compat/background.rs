@@ -11,7 +11,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::deadlock;
 use crate::future::block_on;
 use crate::shard;
 
@@ -29,7 +28,7 @@ static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 ///
 /// # Errors
 ///
-/// As [`block_on`](crate::block_on); when the background thread cannot be started.
+/// As [`block_on`]; when the background thread cannot be started.
 ///
 /// # Examples
 ///
@@ -66,7 +65,6 @@ fn runtime() -> io::Result<&'static Runtime> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .thread_name("cede-tokio")
-        .on_thread_start(deadlock::own_thread_for_ever)
         .enable_all()
         .build()?;
     Ok(RUNTIME.get_or_init(|| runtime))

@@ -1,0 +1,183 @@
+//! Row 21: the run queue is first in, first out, and timers, other threads and sockets get their
+//! turn while fibers wake each other without end.
+
+mod common;
+
+use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
+use std::rc::Rc;
+use std::time::Duration;
+
+use cede_fiber::net::{TcpListener, TcpStream};
+use cede_fiber::{current, park, run, sleep, spawn, yield_now};
+use common::guarded;
+
+/// Runs `f` while 100 fibers yield without end.
+fn under_load<T>(f: impl FnOnce() -> T) -> T {
+    let stop = Rc::new(Cell::new(false));
+    let turns = Rc::new(Cell::new(0_u64));
+    for _ in 0..100 {
+        let (stop, turns) = (Rc::clone(&stop), Rc::clone(&turns));
+        spawn(move || {
+            while !stop.get() {
+                turns.set(turns.get() + 1);
+                yield_now();
+            }
+        });
+    }
+    yield_now();
+    let result = f();
+    stop.set(true);
+    assert!(turns.get() >= 100);
+    result
+}
+
+#[test]
+fn p21_fibers_run_in_the_order_in_which_they_became_ready() {
+    run(|| {
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let fibers: Vec<_> = (0..100)
+            .map(|n| {
+                let log = Rc::clone(&log);
+                spawn(move || {
+                    for round in 0..3 {
+                        log.borrow_mut().push((round, n));
+                        yield_now();
+                    }
+                    park().unwrap();
+                    log.borrow_mut().push((3, n));
+                })
+            })
+            .collect();
+        for _ in 0..4 {
+            yield_now();
+        }
+        fibers.iter().rev().for_each(|fiber| fiber.fiber().wakeup());
+        fibers.into_iter().for_each(|fiber| fiber.join().unwrap());
+        let expected = (0..3).flat_map(|round| (0..100).map(move |n| (round, n)));
+        let expected = expected.chain((0..100).rev().map(|n| (3, n)));
+        assert!(log.borrow().iter().copied().eq(expected));
+    })
+    .unwrap();
+}
+
+#[test]
+fn p21_timers_fire_under_constant_load() {
+    guarded(|| {
+        run(|| under_load(|| (0..20).for_each(|_| sleep(Duration::from_micros(200)).unwrap())))
+            .unwrap();
+    });
+}
+
+#[test]
+fn p21_wakes_from_threads_arrive_under_constant_load() {
+    guarded(|| {
+        run(|| {
+            under_load(|| {
+                for _ in 0..20 {
+                    let me = current();
+                    let thread = std::thread::spawn(move || me.wakeup());
+                    park().unwrap();
+                    thread.join().unwrap();
+                }
+            });
+        })
+        .unwrap();
+    });
+}
+
+#[test]
+fn p21_sockets_are_served_under_constant_load() {
+    guarded(|| {
+        run(|| {
+            under_load(|| {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let addr = listener.local_addr().unwrap();
+                let echo = spawn(move || {
+                    let (mut stream, _) = listener.accept().unwrap();
+                    let mut buf = [0; 16];
+                    while let Ok(n @ 1..) = stream.read(&mut buf) {
+                        stream.write_all(&buf[..n]).unwrap();
+                    }
+                });
+                let mut stream = TcpStream::connect(addr).unwrap();
+                for n in 0..100_u8 {
+                    let mut back = [0];
+                    stream.write_all(&[n]).unwrap();
+                    stream.read_exact(&mut back).unwrap();
+                    assert_eq!(back, [n]);
+                }
+                drop(stream);
+                echo.join().unwrap();
+            });
+        })
+        .unwrap();
+    });
+}
+
+/// Two fibers that wake each other never wait, and a third one gets its turn all the same.
+#[test]
+fn p21_a_pair_that_wakes_each_other_does_not_starve_a_third() {
+    guarded(|| {
+        run(|| {
+            let stop = Rc::new(Cell::new(false));
+            let peer: Rc<RefCell<Option<cede_fiber::Fiber>>> = Rc::default();
+            let (flag, place) = (Rc::clone(&stop), Rc::clone(&peer));
+            let ping = spawn(move || {
+                while !flag.get() {
+                    place.borrow().iter().for_each(cede_fiber::Fiber::wakeup);
+                    park()?;
+                }
+                Ok::<_, std::io::Error>(())
+            });
+            let (flag, other) = (Rc::clone(&stop), ping.fiber());
+            let pong = spawn(move || {
+                while !flag.get() {
+                    other.wakeup();
+                    park()?;
+                }
+                Ok::<_, std::io::Error>(())
+            });
+            *peer.borrow_mut() = Some(pong.fiber());
+            (0..10).for_each(|_| sleep(Duration::from_micros(100)).unwrap());
+            (0..1_000).for_each(|_| yield_now());
+            stop.set(true);
+            ping.fiber().wakeup();
+            pong.fiber().wakeup();
+            ping.join().unwrap().unwrap();
+            pong.join().unwrap().unwrap();
+        })
+        .unwrap();
+    });
+}
+
+/// A stream that never lets its reader wait still gives way after some operations.
+#[test]
+fn p21_a_socket_that_is_always_ready_gives_way() {
+    guarded(|| {
+        run(|| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let addr = listener.local_addr().unwrap();
+            let mut sender = TcpStream::connect(addr).unwrap();
+            let (mut receiver, _) = listener.accept().unwrap();
+            sender.write_all(&[7; 10_000]).unwrap();
+            let turns = Rc::new(Cell::new(0));
+            let (count, stop) = (Rc::clone(&turns), Rc::new(Cell::new(false)));
+            let flag = Rc::clone(&stop);
+            spawn(move || {
+                while !flag.get() {
+                    count.set(count.get() + 1);
+                    yield_now();
+                }
+            });
+            let before = turns.get();
+            let mut byte = [0];
+            for _ in 0..10_000 {
+                receiver.read_exact(&mut byte).unwrap();
+            }
+            assert!(turns.get() - before >= 10, "{} turns in 10,000 reads", turns.get() - before);
+            stop.set(true);
+        })
+        .unwrap();
+    });
+}
