@@ -6,59 +6,109 @@
 //! user code. Should its owner lose the processor meanwhile, the others give theirs up, and after a
 //! while they sleep, so that an owner of lower priority gets on.
 
-use std::cell::UnsafeCell;
+#[cfg(not(loom))]
+use std::{cell::UnsafeCell, thread, time::Duration};
 
-use crate::sync::primitive::{AtomicBool, Ordering, const_fn, pause};
+use crate::sync::primitive::{AtomicBool, Ordering, const_fn};
+
+/// Turns of a busy wait before the processor is given up, and before the thread sleeps.
+#[cfg(not(loom))]
+const SPINS: u32 = 100;
+#[cfg(not(loom))]
+const YIELDS: u32 = 200;
+#[cfg(not(loom))]
+const NAP: Duration = Duration::from_micros(50);
+
+/// Whether the lock is taken.
+pub(crate) struct Flag(AtomicBool);
+
+impl Flag {
+    const_fn! {
+        pub(crate) fn new() -> Self {
+            Self(AtomicBool::new(false))
+        }
+    }
+
+    /// True: it is ours, and what the owner before us wrote is visible.
+    #[inline(always)]
+    pub(crate) fn try_take(&self) -> bool {
+        self.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// For the owner.
+    #[inline(always)]
+    pub(crate) fn give_back(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    #[cfg(not(loom))]
+    #[cold]
+    fn wait(&self) {
+        let mut turns = 0;
+        while self.0.load(Ordering::Relaxed) || !self.try_take() {
+            match turns {
+                ..SPINS => std::hint::spin_loop(),
+                SPINS..YIELDS => thread::yield_now(),
+                YIELDS.. => thread::sleep(NAP),
+            }
+            turns = turns.saturating_add(1);
+        }
+    }
+}
 
 /// See the module.
+#[cfg(not(loom))]
 pub(crate) struct Brief<S> {
-    locked: AtomicBool,
+    flag: Flag,
     state: UnsafeCell<S>,
 }
 
 // SAFETY: the lock lets one thread at a time reach the state, which needs Send only.
+#[cfg(not(loom))]
 unsafe impl<S: Send> Sync for Brief<S> {}
 
+#[cfg(not(loom))]
 impl<S> Brief<S> {
-    const_fn! {
-        pub(crate) fn new(state: S) -> Self {
-            Self { locked: AtomicBool::new(false), state: UnsafeCell::new(state) }
-        }
+    pub(crate) const fn new(state: S) -> Self {
+        Self { flag: Flag::new(), state: UnsafeCell::new(state) }
     }
 
     /// Runs `f` with the state.
     #[inline(always)]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
-        if self.locked.swap(true, Ordering::Acquire) {
-            self.wait();
+        if !self.flag.try_take() {
+            self.flag.wait();
         }
-        let _unlock = Unlock(&self.locked);
-        // SAFETY: the flag was false and is true by our swap, so nobody else is here before it is
-        // false again, and what was written before that is visible (acquire, release).
+        let _unlock = Unlock(&self.flag);
+        // SAFETY: the flag is ours until `_unlock` goes, so nobody else is here.
         f(unsafe { &mut *self.state.get() })
-    }
-
-    #[cold]
-    fn wait(&self) {
-        let mut turns = 0;
-        loop {
-            while self.locked.load(Ordering::Relaxed) {
-                pause(turns);
-                turns += 1;
-            }
-            if !self.locked.swap(true, Ordering::Acquire) {
-                return;
-            }
-        }
     }
 }
 
-/// Also when `f` panics, which none does.
-struct Unlock<'a>(&'a AtomicBool);
+/// Gives the flag back, also when `f` panics, which none does.
+#[cfg(not(loom))]
+struct Unlock<'a>(&'a Flag);
 
+#[cfg(not(loom))]
 impl Drop for Unlock<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.0.give_back();
+    }
+}
+
+/// For the model checker, which cannot follow a busy wait, a lock of its own; the flag has a model
+/// by itself.
+#[cfg(loom)]
+pub(crate) struct Brief<S>(loom::sync::Mutex<S>);
+
+#[cfg(loom)]
+impl<S> Brief<S> {
+    pub(crate) fn new(state: S) -> Self {
+        Self(loom::sync::Mutex::new(state))
+    }
+
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
+        f(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }

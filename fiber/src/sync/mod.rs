@@ -82,6 +82,8 @@ mod error;
 pub mod generic;
 mod limit;
 pub mod local;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod primitive;
 mod queue;
 pub mod select;

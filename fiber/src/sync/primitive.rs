@@ -1,40 +1,64 @@
 //! The atomics and threads of this module; `--cfg loom` swaps in those of the model checker.
 
 #[cfg(loom)]
-pub(crate) use loom::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    thread::{self, Thread},
-};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 #[cfg(not(loom))]
-pub(crate) use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    thread::{self, Thread},
-};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
-/// Turns of a busy wait before the processor is given up, and before the thread sleeps.
+/// What a thread sleeps by. It may ring for no reason.
 #[cfg(not(loom))]
-const SPINS: u32 = 100;
-#[cfg(not(loom))]
-const YIELDS: u32 = 200;
-#[cfg(not(loom))]
-const NAP: std::time::Duration = std::time::Duration::from_micros(50);
+#[derive(Debug)]
+pub(crate) struct Bell(std::thread::Thread);
 
-/// Lets some time pass in a busy wait that has taken so many turns.
 #[cfg(not(loom))]
-pub(crate) fn pause(turns: u32) {
-    if turns < SPINS {
-        std::hint::spin_loop();
-    } else if turns < SPINS + YIELDS {
-        thread::yield_now();
-    } else {
-        thread::sleep(NAP);
+impl Bell {
+    /// For the current thread.
+    pub(crate) fn new() -> Self {
+        Self(std::thread::current())
+    }
+
+    pub(crate) fn ring(&self) {
+        self.0.unpark();
+    }
+
+    /// Sleeps until the bell rings. False: the time has passed.
+    pub(crate) fn wait(&self, until: Option<Instant>) -> bool {
+        let Some(until) = until else {
+            std::thread::park();
+            return true;
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            std::thread::park_timeout(left);
+        }
+        !left.is_zero()
     }
 }
 
-/// The model checker must be told that only another thread can help.
+/// The model checker has no clock: a wait that has an end may end at any moment. (Its `unpark` also
+/// ends waits that are not parks.)
 #[cfg(loom)]
-pub(crate) fn pause(_turns: u32) {
-    thread::yield_now();
+#[derive(Debug)]
+pub(crate) struct Bell(loom::sync::Notify);
+
+#[cfg(loom)]
+impl Bell {
+    pub(crate) fn new() -> Self {
+        Self(loom::sync::Notify::new())
+    }
+
+    pub(crate) fn ring(&self) {
+        self.0.notify();
+    }
+
+    pub(crate) fn wait(&self, until: Option<Instant>) -> bool {
+        match until {
+            None => self.0.wait(),
+            Some(_) => loom::thread::yield_now(),
+        }
+        until.is_none()
+    }
 }
 
 /// Makes a function `const`, except for the model checker, whose atomics cannot be made at compile

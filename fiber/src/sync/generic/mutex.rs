@@ -55,6 +55,12 @@ impl<D: Domain> RawMutex<D> {
     #[inline(always)]
     #[track_caller]
     pub(crate) fn lock(&self) -> io::Result<()> {
+        self.lock_within(Limit::Never)
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn lock_within(&self, limit: Limit) -> io::Result<()> {
         if self.try_lock() {
             return Ok(());
         }
@@ -62,7 +68,7 @@ impl<D: Domain> RawMutex<D> {
         let Some(parker) = self.enqueue(&node)? else { return Ok(()) };
         let what = Wait::new(WaitKind::Lock, std::ptr::from_ref(self).addr() as u64);
         let give_up = || self.give_up(&node);
-        wait_for::<D>(parker, what, Limit::Never, give_up, || self.unlock_contended())
+        wait_for::<D>(parker, what, limit, give_up, || self.unlock_contended())
     }
 
     /// Takes a place in the queue; `None`: not needed, the mutex is ours.
@@ -223,6 +229,13 @@ impl<T: ?Sized, D: Domain> Mutex<T, D> {
     #[track_caller]
     pub fn lock(&self) -> io::Result<MutexGuard<'_, T, D>> {
         self.raw.lock()?;
+        Ok(MutexGuard { mutex: self, marker: PhantomData })
+    }
+
+    /// `lock` with a limit, for the models of giving up.
+    #[cfg(all(test, loom))]
+    pub(crate) fn lock_within(&self, limit: Limit) -> io::Result<MutexGuard<'_, T, D>> {
+        self.raw.lock_within(limit)?;
         Ok(MutexGuard { mutex: self, marker: PhantomData })
     }
 

@@ -68,7 +68,7 @@ impl<D: Domain> RawRwLock<D> {
 
     #[inline(always)]
     #[track_caller]
-    fn lock(&self, access: Access) -> io::Result<()> {
+    fn lock(&self, access: Access, limit: Limit) -> io::Result<()> {
         if self.try_lock(access) {
             return Ok(());
         }
@@ -76,7 +76,7 @@ impl<D: Domain> RawRwLock<D> {
         let Some(parker) = self.enqueue(&node, access)? else { return Ok(()) };
         let what = Wait::new(WaitKind::Lock, std::ptr::from_ref(self).addr() as u64);
         let give_up = || self.give_up(&node);
-        wait_for::<D>(parker, what, Limit::Never, give_up, || self.unlock(access))
+        wait_for::<D>(parker, what, limit, give_up, || self.unlock(access))
     }
 
     /// Takes a place in the queue; `None`: not needed, access was granted.
@@ -241,7 +241,7 @@ impl<T: ?Sized, D: Domain> RwLock<T, D> {
     #[inline(always)]
     #[track_caller]
     pub fn read(&self) -> io::Result<RwLockReadGuard<'_, T, D>> {
-        self.raw.lock(Access::Read)?;
+        self.raw.lock(Access::Read, Limit::Never)?;
         Ok(RwLockReadGuard { lock: self, marker: PhantomData })
     }
 
@@ -253,7 +253,14 @@ impl<T: ?Sized, D: Domain> RwLock<T, D> {
     #[inline(always)]
     #[track_caller]
     pub fn write(&self) -> io::Result<RwLockWriteGuard<'_, T, D>> {
-        self.raw.lock(Access::Write)?;
+        self.raw.lock(Access::Write, Limit::Never)?;
+        Ok(RwLockWriteGuard { lock: self, marker: PhantomData })
+    }
+
+    /// `write` with a limit, for the models of giving up.
+    #[cfg(all(test, loom))]
+    pub(crate) fn write_within(&self, limit: Limit) -> io::Result<RwLockWriteGuard<'_, T, D>> {
+        self.raw.lock(Access::Write, limit)?;
         Ok(RwLockWriteGuard { lock: self, marker: PhantomData })
     }
 

@@ -123,6 +123,16 @@ impl<D: Domain> Semaphore<D> {
     #[inline(always)]
     #[track_caller]
     pub fn acquire_many(&self, permits: usize) -> Result<SemaphorePermit<'_, D>, AcquireError> {
+        self.acquire_within(permits, Limit::Never)
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn acquire_within(
+        &self,
+        permits: usize,
+        limit: Limit,
+    ) -> Result<SemaphorePermit<'_, D>, AcquireError> {
         match self.take(permits) {
             Ok(()) => return Ok(SemaphorePermit { semaphore: self, permits }),
             Err(TryAcquireError::Closed) => return Err(AcquireError::Closed),
@@ -138,7 +148,7 @@ impl<D: Domain> Semaphore<D> {
                     self.add_permits(permits);
                 }
             };
-            wait_for::<D>(parker, what, Limit::Never, || self.give_up(&node), pass_on)
+            wait_for::<D>(parker, what, limit, || self.give_up(&node), pass_on)
                 .map_err(AcquireError::Wait)?;
             if closed() {
                 return Err(AcquireError::Closed);
