@@ -241,7 +241,7 @@ fn a_channel_under_churn() {
     let state = Arc::new((sender, receiver, counts(), counts(), counts()));
     churn(Arc::clone(&state), |(sender, receiver, sent, received, owed)| {
         // Whoever sends also receives, if not now then later, so the channel cannot stay full.
-        let mut take = |value| received.fetch_add(value, Ordering::Relaxed);
+        let take = |value| received.fetch_add(value, Ordering::Relaxed);
         if owed.load(Ordering::Relaxed) > 0
             && let Ok(value) = receiver.try_recv()
         {
