@@ -19,6 +19,7 @@ pub(crate) struct Tasks {
     waiting: RefCell<HashMap<u64, Waker>>,
     woken: RefCell<Vec<Waker>>,
     has_woken: Cell<bool>,
+    #[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
     next: Cell<u64>,
 }
 

@@ -254,6 +254,23 @@ impl Park {
         Ok(Self { generation: shard.begin_wait(record), marker: std::marker::PhantomData })
     }
 
+    /// [`begin`](Self::begin) for a caller that holds a brief lock: a fiber that is refused does not
+    /// give way, for it would take the lock with it.
+    #[inline]
+    pub(crate) fn begin_in_place() -> io::Result<Self> {
+        // SAFETY: the references are used in this call only.
+        let Some((shard, record)) = (unsafe { shard::here() }) else {
+            return Err(cancel::not_in_fiber_error());
+        };
+        if std::thread::panicking() {
+            return Err(cancel::unwinding_error());
+        }
+        if record.is_cancelled() {
+            return Err(cancel::cancelled_error());
+        }
+        Ok(Self { generation: shard.begin_wait(record), marker: std::marker::PhantomData })
+    }
+
     /// Whether this fiber may wait at all.
     #[inline(always)]
     pub(crate) fn check(shard: &ShardState, record: &Record) -> io::Result<()> {

@@ -47,7 +47,8 @@ pub trait Domain: sealed::Sealed + Sized + 'static {
     fn ptr_eq<T>(a: &Self::Ptr<T>, b: &Self::Ptr<T>) -> bool;
     #[doc(hidden)]
     fn try_unwrap<T>(ptr: Self::Ptr<T>) -> Result<T, Self::Ptr<T>>;
-    /// Begins a wait of the fiber or thread that calls. Runs no user code.
+    /// Begins a wait of the fiber or thread that calls. Runs no user code and does not give way: the
+    /// state is locked.
     #[doc(hidden)]
     fn begin() -> io::Result<Self::Parker>;
     #[doc(hidden)]
@@ -229,7 +230,7 @@ impl SharedParker {
     pub(crate) fn begin() -> io::Result<Self> {
         // SAFETY: the reference is used in this expression only.
         match unsafe { shard::local() }.is_some() {
-            true => Park::begin().map(Self::Fiber),
+            true => Park::begin_in_place().map(Self::Fiber),
             false => Ok(Self::Thread(Spot::new())),
         }
     }
@@ -443,7 +444,7 @@ impl Domain for Local {
 
     #[inline(always)]
     fn begin() -> io::Result<Park> {
-        Park::begin()
+        Park::begin_in_place()
     }
 
     #[inline(always)]
