@@ -30,11 +30,17 @@ fn fiber(test: impl FnOnce() -> io::Result<()> + Send + 'static) {
     within_reason(move || cede::run(test).unwrap().unwrap());
 }
 
+thread_local! {
+    /// One for each test: a port of its own for each connection would use up the ports of the
+    /// system, which remembers for a minute those that were closed.
+    static LISTENER: net::TcpListener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+}
+
 /// A stream of cede's and its peer, a blocking one of std's.
 fn with_peer() -> io::Result<(TcpStream, net::TcpStream)> {
-    let listener = net::TcpListener::bind("127.0.0.1:0")?;
-    let stream = TcpStream::connect(listener.local_addr()?)?;
-    let (peer, _) = listener.accept()?;
+    let stream = TcpStream::connect(LISTENER.with(net::TcpListener::local_addr)?)?;
+    let (peer, addr) = LISTENER.with(net::TcpListener::accept)?;
+    assert_eq!(addr, stream.local_addr()?);
     // A peer that hangs must fail the test, not outlive it.
     peer.set_read_timeout(Some(HANG))?;
     peer.set_write_timeout(Some(HANG))?;
@@ -315,7 +321,7 @@ fn p32_bytes_before_a_reset_do_not_hang_the_reader() {
 fn p32_urgent_data_does_not_hang_a_reader() {
     let mut random = Random::new();
     fiber(move || {
-        for _ in 0..scaled(1_000) {
+        for _ in 0..scaled(500) {
             let (mut stream, mut peer) = with_peer()?;
             let (before, after) = (random.below(500), 1 + random.below(500));
             let parked_first = random.below(2) == 0;
@@ -373,7 +379,10 @@ fn p32_peek_leaves_the_bytes() {
 #[test]
 fn p32_refused_connect_says_so() {
     fiber(|| {
-        let addr = net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        // Bound, so that nobody else gets the port, and not listening.
+        let mute = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        mute.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        let addr = mute.local_addr()?.as_socket().expect("an internet address");
         for _ in 0..scaled(500) {
             let error = TcpStream::connect(addr).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
@@ -462,7 +471,7 @@ fn p32_accept_and_read_keep_their_deadlines() {
 fn p32_fibers_that_share_a_listener_get_every_connection_once() {
     const ACCEPTORS: usize = 5;
     fiber(|| {
-        let connections = scaled(2_000);
+        let connections = scaled(500);
         let listener = Rc::new(TcpListener::bind("127.0.0.1:0")?);
         let addr = listener.local_addr()?;
         let accepted = Rc::new(RefCell::new(Vec::new()));
@@ -912,7 +921,7 @@ fn p32_server_survives_peers_that_leave_at_random_moments() {
 }
 
 fn bad_peers(addr: SocketAddr, mut random: Random) {
-    for _ in 0..scaled(500) {
+    for _ in 0..scaled(250) {
         let mut peer = net::TcpStream::connect(addr).unwrap();
         peer.set_read_timeout(Some(HANG)).unwrap();
         peer.set_nonblocking(true).unwrap();

@@ -1,4 +1,5 @@
 //! An example that serves, as a process of its own.
+#![allow(dead_code, reason = "no test uses all of it")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -55,10 +56,24 @@ impl Server {
         Self { child, addr, stderr: Some(stderr) }
     }
 
+    /// Types ctrl-c, while the server is there.
+    pub(crate) fn ctrl_c(&self) -> impl Fn() + Copy + 'static {
+        let id = self.child.id().cast_signed();
+        move || {
+            // SAFETY: a plain system call; the child is waited for by `end`, so the number is its
+            // own until then.
+            let _ = unsafe { libc::kill(id, libc::SIGINT) };
+        }
+    }
+
     /// Types ctrl-c, and returns how it ended and what it complained of.
-    pub(crate) fn stop(mut self) -> (ExitStatus, String) {
-        // SAFETY: a plain system call; the child was not waited for, so the number is its own.
-        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
+    pub(crate) fn stop(self) -> (ExitStatus, String) {
+        self.ctrl_c()();
+        self.end()
+    }
+
+    /// How it ended and what it complained of.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().unwrap();
         (status, self.stderr.take().unwrap().join().unwrap())
     }
