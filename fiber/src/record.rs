@@ -206,6 +206,7 @@ impl Record {
             polls: Cell::new(0),
             shields: Cell::new(0),
             unwinds: Cell::new(0),
+            borrows: Cell::new(false),
             generation: Cell::new(0),
             deadline: Cell::new(Nanos::MAX),
             wait: Cell::new(Wait::new(crate::wait::WaitKind::Park, 0)),
