@@ -3,7 +3,6 @@
 mod common;
 
 use std::cell::Cell;
-use std::io;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -110,24 +109,5 @@ fn destructor_of_an_inherited_value_panicked_into_the_shutdown() {
         });
         assert_eq!(result.unwrap(), 42);
         assert!(UNWOUND.get(), "the others are unwound all the same");
-    });
-}
-
-/// A wait for a shard that times out again and again left its place behind each time.
-#[test]
-fn waits_that_gave_up_stayed_with_the_remote_fiber() {
-    within_reason(|| {
-        let result = Runtime::builder().shards(2).run(|| -> io::Result<()> {
-            let remote = cede::shards()[1].spawn(cede::park)?;
-            let before = common::resident();
-            for _ in 0..100_000 {
-                let waited = cede::with_deadline(Duration::ZERO, || remote.wait());
-                assert_eq!(waited.unwrap_err().kind(), io::ErrorKind::TimedOut);
-            }
-            assert!(common::resident() < before + (1 << 20));
-            remote.cancel();
-            Ok(())
-        });
-        result.unwrap().unwrap();
     });
 }

@@ -254,19 +254,19 @@ impl Park {
         Ok(Self { generation: shard.begin_wait(record), marker: std::marker::PhantomData })
     }
 
-    /// [`begin`](Self::begin) for a caller that holds a brief lock: a fiber that is refused does not
-    /// give way, for it would take the lock with it.
+    /// [`begin`](Self::begin) for a caller that holds a brief lock. A fiber that is refused must
+    /// give way, but not here, for it would take the lock with it: see [`Refusal::give_way`].
     #[inline]
-    pub(crate) fn begin_in_place() -> io::Result<Self> {
+    pub(crate) fn begin_locked() -> Result<Self, Refusal> {
         // SAFETY: the references are used in this call only.
         let Some((shard, record)) = (unsafe { shard::here() }) else {
-            return Err(cancel::not_in_fiber_error());
+            return Err(Refusal::NotInFiber);
         };
         if std::thread::panicking() {
-            return Err(cancel::unwinding_error());
+            return Err(Refusal::Unwinding);
         }
         if record.is_cancelled() {
-            return Err(cancel::cancelled_error());
+            return Err(Refusal::Cancelled);
         }
         Ok(Self { generation: shard.begin_wait(record), marker: std::marker::PhantomData })
     }
@@ -354,6 +354,32 @@ impl Park {
         }
         let outcome = shard.wait(record, what, deadline.unwrap_or(Nanos::MAX), at);
         outcome.into_result()
+    }
+}
+
+/// Why a wait could not begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a cancelled fiber that is refused must give way"]
+pub enum Refusal {
+    #[doc(hidden)]
+    NotInFiber,
+    #[doc(hidden)]
+    Unwinding,
+    #[doc(hidden)]
+    Cancelled,
+}
+
+impl Refusal {
+    /// The error. A cancelled fiber gives way first, as in [`Park::begin`], so no lock may be held.
+    #[cold]
+    pub(crate) fn give_way(self) -> io::Error {
+        match self {
+            Self::NotInFiber => cancel::not_in_fiber_error(),
+            Self::Unwinding => cancel::unwinding_error(),
+            Self::Cancelled => {
+                shard::with_current(Park::refuse).unwrap_or_else(cancel::cancelled_error)
+            }
+        }
     }
 }
 

@@ -72,6 +72,42 @@ macro_rules! lock_tests {
                 .unwrap();
             }
 
+            /// It kept the shard for ever: a loop that ignores the error never gave way.
+            #[test]
+            fn one_that_is_refused_gives_way_without_the_lock_of_the_queue() {
+                run(|| {
+                    let mutex = leak(Mutex::new(()));
+                    let guard = mutex.lock().unwrap();
+                    let condvar = leak(Condvar::new());
+                    let free = leak(Mutex::new(()));
+                    let stop = Rc::new(std::cell::Cell::new(false));
+                    let refused = spawn({
+                        let stop = Rc::clone(&stop);
+                        move || {
+                            let mut rounds = 0;
+                            while !stop.get() {
+                                assert!(mutex.lock().is_err());
+                                // Its mutex is unlocked when the others run.
+                                assert!(condvar.wait(free.try_lock().unwrap()).is_err());
+                                rounds += 1;
+                            }
+                            rounds
+                        }
+                    });
+                    refused.cancel();
+                    for _ in 0..10 {
+                        yield_now();
+                        // The queue of the waiters is free while the refused one gives way.
+                        assert!(mutex.try_lock().is_err());
+                        drop(free.try_lock().unwrap());
+                    }
+                    stop.set(true);
+                    drop(guard);
+                    assert!(refused.join().unwrap() > 1);
+                })
+                .unwrap();
+            }
+
             #[test]
             fn a_newcomer_does_not_overtake() {
                 run(|| {

@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use cede::{Builder, JoinHandle, Runtime, RuntimeBuilder, StackGuard};
 
@@ -18,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("p09_no_descriptors_for_a_runtime_is_an_error", || passes("no_descriptors")),
     ("p26_memory_stays_level_over_many_fibers", || passes("plateau_of_fibers")),
     ("p26_memory_stays_level_over_fibers_of_all_depths", || passes("plateau_of_depths")),
+    ("waits_that_gave_up_stayed_with_the_remote_fiber", || passes("plateau_of_remote_waits")),
     ("million_parked_fibers_take_few_mappings_and_little_memory", || passes("million")),
 ];
 
@@ -29,6 +31,7 @@ pub(crate) const CASES: &[Case] = &[
     ("no_descriptors", no_descriptors),
     ("plateau_of_fibers", plateau_of_fibers),
     ("plateau_of_depths", plateau_of_depths),
+    ("plateau_of_remote_waits", plateau_of_remote_waits),
     ("million", million),
 ];
 
@@ -213,4 +216,19 @@ fn million() -> ExitCode {
 fn markers_work() -> bool {
     let marker = Runtime::builder().stack_guard(StackGuard::Marker);
     thread::spawn(move || marker.run(|| ()).is_ok()).join().unwrap()
+}
+
+/// A wait for a fiber of another shard that times out left its place behind each time.
+fn plateau_of_remote_waits() -> ExitCode {
+    let result = Runtime::builder().shards(2).run(|| -> io::Result<()> {
+        let remote = cede::shards()[1].spawn(cede::park)?;
+        plateau(100_000, |_| {
+            let waited = cede::with_deadline(Duration::ZERO, || remote.wait());
+            assert_eq!(waited.unwrap_err().kind(), ErrorKind::TimedOut);
+        });
+        remote.cancel();
+        Ok(())
+    });
+    result.unwrap().unwrap();
+    ExitCode::SUCCESS
 }

@@ -22,7 +22,7 @@ use crate::sync::limit::Limit;
 use crate::sync::primitive::{AtomicUsize, Ordering, const_fn};
 use crate::sync::select::AnyParker;
 use crate::sync::spot::Spot;
-use crate::wait::{Park, Ticket, Wait};
+use crate::wait::{Park, Refusal, Ticket, Wait};
 
 /// A place where primitives live; [`Shared`] and [`Local`] are the two that there are.
 pub trait Domain: sealed::Sealed + Sized + 'static {
@@ -48,9 +48,9 @@ pub trait Domain: sealed::Sealed + Sized + 'static {
     #[doc(hidden)]
     fn try_unwrap<T>(ptr: Self::Ptr<T>) -> Result<T, Self::Ptr<T>>;
     /// Begins a wait of the fiber or thread that calls. Runs no user code and does not give way: the
-    /// state is locked.
+    /// state is locked. One that is refused gives way when the lock is released.
     #[doc(hidden)]
-    fn begin() -> io::Result<Self::Parker>;
+    fn begin() -> Result<Self::Parker, Refusal>;
     #[doc(hidden)]
     fn who(parker: &Self::Parker) -> Self::Who;
     /// Who waits in a `select!`.
@@ -227,10 +227,10 @@ pub enum SharedParker {
 
 impl SharedParker {
     #[inline]
-    pub(crate) fn begin() -> io::Result<Self> {
+    pub(crate) fn begin() -> Result<Self, Refusal> {
         // SAFETY: the reference is used in this expression only.
         match unsafe { shard::local() }.is_some() {
-            true => Park::begin_in_place().map(Self::Fiber),
+            true => Park::begin_locked().map(Self::Fiber),
             false => Ok(Self::Thread(Spot::new())),
         }
     }
@@ -280,7 +280,7 @@ impl Domain for Shared {
     }
 
     #[inline]
-    fn begin() -> io::Result<SharedParker> {
+    fn begin() -> Result<SharedParker, Refusal> {
         SharedParker::begin()
     }
 
@@ -443,8 +443,8 @@ impl Domain for Local {
     }
 
     #[inline(always)]
-    fn begin() -> io::Result<Park> {
-        Park::begin_in_place()
+    fn begin() -> Result<Park, Refusal> {
+        Park::begin_locked()
     }
 
     #[inline(always)]

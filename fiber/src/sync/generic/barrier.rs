@@ -9,7 +9,7 @@ use crate::sync::domain::{Domain, Local, LocalState, Shared, SharedState, State,
 use crate::sync::limit::Limit;
 use crate::sync::primitive::const_fn;
 use crate::sync::queue::{Node, Queue, Wakes};
-use crate::wait::{Wait, WaitKind};
+use crate::wait::{Refusal, Wait, WaitKind};
 
 struct BarrierState<D: Domain> {
     /// How many wait now.
@@ -78,7 +78,7 @@ impl<D: Domain> Barrier<D> {
     #[track_caller]
     pub fn wait(&self) -> io::Result<BarrierWaitResult> {
         let node = Node::new(());
-        match self.arrive(&node)? {
+        match self.arrive(&node).map_err(Refusal::give_way)? {
             Arrived::Last(wakes) => {
                 wakes.send();
                 Ok(BarrierWaitResult(true))
@@ -91,7 +91,7 @@ impl<D: Domain> Barrier<D> {
         }
     }
 
-    fn arrive(&self, node: &Node<D, ()>) -> io::Result<Arrived<D>> {
+    fn arrive(&self, node: &Node<D, ()>) -> Result<Arrived<D>, Refusal> {
         self.state.with(|state| {
             if state.arrived + 1 >= self.size {
                 let mut wakes = Wakes::new();

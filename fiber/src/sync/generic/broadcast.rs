@@ -19,7 +19,7 @@ use crate::sync::error::SendError;
 use crate::sync::limit::Limit;
 use crate::sync::queue::{Node, Queue, Wakes};
 use crate::sync::select::AnyParker;
-use crate::wait::{Wait, WaitKind};
+use crate::wait::{Refusal, Wait, WaitKind};
 
 struct Entry<T, D: Domain> {
     value: D::Ptr<T>,
@@ -92,7 +92,7 @@ impl<T, D: Domain> CastState<T, D> {
 enum Looked<V, P> {
     Now(Result<V, TryRecvError>),
     Waits(P),
-    Failed(io::Error),
+    Refused(Refusal),
 }
 
 /// What the ends share.
@@ -252,13 +252,13 @@ impl<T, D: Domain> Receiver<T, D> {
                         unsafe { state.waiting.push(&node, D::who(&parker)) };
                         Looked::Waits(parker)
                     }
-                    Err(error) => Looked::Failed(error),
+                    Err(refusal) => Looked::Refused(refusal),
                 }
             });
             drop(done);
             let parker = match looked {
                 Looked::Now(looked) => return looked.map(Self::own).map_err(RecvError::of),
-                Looked::Failed(error) => return Err(RecvError::Wait(error)),
+                Looked::Refused(refusal) => return Err(RecvError::Wait(refusal.give_way())),
                 Looked::Waits(parker) => parker,
             };
             let give_up = || self.cast.state.with(|state| state.waiting.remove(&node));

@@ -20,7 +20,7 @@ use crate::sync::error::{RecvError, SendError, TryRecvError, TrySendError};
 use crate::sync::limit::Limit;
 use crate::sync::queue::{Node, Queue, Wakes};
 use crate::sync::select::AnyParker;
-use crate::wait::{Wait, WaitKind};
+use crate::wait::{Refusal, Wait, WaitKind};
 
 /// What a receiver waits for and gets.
 pub(crate) enum Slot<T> {
@@ -191,7 +191,14 @@ pub(crate) enum Found<T, P> {
     Value(T),
     Disconnected,
     Waits(P),
-    Failed(io::Error),
+    Refused(Refusal),
+}
+
+/// What became of a value that was to be sent.
+enum Offered<T, P> {
+    Sent,
+    Waits(P),
+    Refused(T, Refusal),
 }
 
 impl<T, D: Domain> Chan<T, D> {
@@ -230,7 +237,7 @@ impl<T, D: Domain> Chan<T, D> {
         match self.look(&node) {
             Found::Value(value) => Ok(value),
             Found::Disconnected => Err(RecvError::Disconnected),
-            Found::Failed(error) => Err(RecvError::Wait(error)),
+            Found::Refused(refusal) => Err(RecvError::Wait(refusal.give_way())),
             Found::Waits(parker) => {
                 let what = self.wait_kind(WaitKind::Receive);
                 let give_up = || self.leave_receivers(&node);
@@ -254,7 +261,7 @@ impl<T, D: Domain> Chan<T, D> {
             Err(TryRecvError::Empty) => {
                 let parker = match D::begin() {
                     Ok(parker) => parker,
-                    Err(error) => return Found::Failed(error),
+                    Err(refusal) => return Found::Refused(refusal),
                 };
                 // SAFETY: the caller waits by `wait_for` with this node, in its own frame.
                 unsafe { state.receivers.push(node, D::who(&parker)) };
@@ -311,7 +318,13 @@ impl<T, D: Domain> Chan<T, D> {
     #[track_caller]
     pub(crate) fn send(&self, value: T) -> Result<(), SendError<T>> {
         let node = Node::new(Offer::Taken);
-        let Some(parker) = self.offer(&node, value)? else { return Ok(()) };
+        let parker = match self.offer(&node, value)? {
+            Offered::Sent => return Ok(()),
+            Offered::Waits(parker) => parker,
+            Offered::Refused(value, refusal) => {
+                return Err(SendError::Wait(value, refusal.give_way()));
+            }
+        };
         let waited = self.wait_for_room(&node, parker);
         // SAFETY: the wait is over, so the node is not linked.
         match unsafe { node.payload(Offer::take) } {
@@ -333,10 +346,14 @@ impl<T, D: Domain> Chan<T, D> {
 
     /// Sends, or takes a place in the queue.
     #[inline]
-    fn offer(&self, node: &Node<D, Offer<T>>, value: T) -> Result<Option<D::Parker>, SendError<T>> {
+    fn offer(
+        &self,
+        node: &Node<D, Offer<T>>,
+        value: T,
+    ) -> Result<Offered<T, D::Parker>, SendError<T>> {
         self.change(|state, wakes| {
             let value = match state.try_send(value, wakes) {
-                Ok(()) => return Ok(None),
+                Ok(()) => return Ok(Offered::Sent),
                 Err(TrySendError::Disconnected(value)) => {
                     return Err(SendError::Disconnected(value));
                 }
@@ -344,7 +361,7 @@ impl<T, D: Domain> Chan<T, D> {
             };
             let parker = match D::begin() {
                 Ok(parker) => parker,
-                Err(error) => return Err(SendError::Wait(value, error)),
+                Err(refusal) => return Ok(Offered::Refused(value, refusal)),
             };
             // SAFETY: the node is not linked yet.
             unsafe { node.payload(|offer| *offer = Offer::Value(value)) };
@@ -354,7 +371,7 @@ impl<T, D: Domain> Chan<T, D> {
                 // A `select!` that receives is told of an offer when there is no buffer.
                 state.settle(wakes);
             }
-            Ok(Some(parker))
+            Ok(Offered::Waits(parker))
         })
     }
 
@@ -400,14 +417,18 @@ impl<T, D: Domain> Chan<T, D> {
             }
             if state.offers.is_empty() && state.has_room() {
                 state.reserved += 1;
-                return Ok(None);
+                return Ok(Ok(None));
             }
-            let parker = D::begin().map_err(|error| SendError::Wait((), error))?;
+            let parker = match D::begin() {
+                Ok(parker) => parker,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
             // SAFETY: this waits by `wait_for` with this node, in this frame.
             unsafe { state.offers.push(&node, D::who(&parker)) };
             state.settle(wakes);
-            Ok(Some(parker))
+            Ok(Ok(Some(parker)))
         })?;
+        let parker = parker.map_err(|refusal| SendError::Wait((), refusal.give_way()))?;
         let Some(parker) = parker else { return Ok(()) };
         self.wait_for_room(&node, parker).map_err(|error| SendError::Wait((), error))?;
         // SAFETY: the wait is over, so the node is not linked.

@@ -13,7 +13,7 @@ use crate::sync::generic::mutex::MutexGuard;
 use crate::sync::limit::Limit;
 use crate::sync::primitive::const_fn;
 use crate::sync::queue::{Node, Queue, Wakes};
-use crate::wait::{Wait, WaitKind};
+use crate::wait::{Refusal, Wait, WaitKind};
 
 /// How a waiter was notified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,14 +175,15 @@ impl<D: Domain> Condvar<D> {
         guard: MutexGuard<'_, T, D>,
         limit: Limit,
     ) -> io::Result<()> {
-        let parker = self.enqueue(node)?;
+        let enqueued = self.enqueue(node);
+        drop(guard);
+        let parker = enqueued.map_err(Refusal::give_way)?;
         let pass_on = || self.pass_on(node);
         let what = Wait::new(WaitKind::Notify, std::ptr::from_ref(self).addr() as u64);
-        drop(guard);
         wait_for::<D>(parker, what, limit, || self.give_up(node), pass_on)
     }
 
-    fn enqueue(&self, node: &Node<D, Notified>) -> io::Result<D::Parker> {
+    fn enqueue(&self, node: &Node<D, Notified>) -> Result<D::Parker, Refusal> {
         self.queue.with(|queue| {
             let parker = D::begin()?;
             // SAFETY: `wait_unlocked` waits by `wait_for` with this node, which lies in a frame

@@ -19,7 +19,7 @@ use crate::sync::domain::{
 use crate::sync::limit::Limit;
 use crate::sync::primitive::const_fn;
 use crate::sync::queue::{Node, Queue};
-use crate::wait::{Wait, WaitKind};
+use crate::wait::{Refusal, Wait, WaitKind};
 
 const FREE: usize = 0;
 const LOCKED: usize = 1;
@@ -65,14 +65,15 @@ impl<D: Domain> RawMutex<D> {
             return Ok(());
         }
         let node = Node::new(());
-        let Some(parker) = self.enqueue(&node)? else { return Ok(()) };
+        let enqueued = self.enqueue(&node).map_err(Refusal::give_way)?;
+        let Some(parker) = enqueued else { return Ok(()) };
         let what = Wait::new(WaitKind::Lock, std::ptr::from_ref(self).addr() as u64);
         let give_up = || self.give_up(&node);
         wait_for::<D>(parker, what, limit, give_up, || self.unlock_contended())
     }
 
     /// Takes a place in the queue; `None`: not needed, the mutex is ours.
-    fn enqueue(&self, node: &Node<D, ()>) -> io::Result<Option<D::Parker>> {
+    fn enqueue(&self, node: &Node<D, ()>) -> Result<Option<D::Parker>, Refusal> {
         self.queue.with(|queue| {
             if self.word.exchange(FREE, LOCKED) {
                 return Ok(None);

@@ -12,7 +12,7 @@ use crate::sync::generic::chan::Slot;
 use crate::sync::limit::Limit;
 use crate::sync::queue::{Node, Queue, Wakes};
 use crate::sync::select::AnyParker;
-use crate::wait::{Wait, WaitKind};
+use crate::wait::{Refusal, Wait, WaitKind};
 
 struct OneState<T, D: Domain> {
     value: Option<T>,
@@ -91,7 +91,7 @@ impl<T, D: Domain> One<T, D> {
         let node = Node::new(Slot::Waiting);
         let parker = match self.look(&node) {
             Ok(value) => return Ok(value),
-            Err(Ok(parker)) => parker,
+            Err(Ok(parker)) => parker.map_err(|refusal| RecvError::Wait(refusal.give_way()))?,
             Err(Err(error)) => return Err(error),
         };
         let give_up = || self.state.with(|state| state.receivers.remove(&node));
@@ -105,15 +105,18 @@ impl<T, D: Domain> One<T, D> {
     }
 
     #[inline]
-    fn look(&self, node: &Node<D, Slot<T>>) -> Result<T, Result<D::Parker, RecvError>> {
+    fn look(
+        &self,
+        node: &Node<D, Slot<T>>,
+    ) -> Result<T, Result<Result<D::Parker, Refusal>, RecvError>> {
         self.state.with(|state| match state.try_recv() {
             Ok(value) => Ok(value),
             Err(TryRecvError::Disconnected) => Err(Err(RecvError::Disconnected)),
             Err(TryRecvError::Empty) => {
-                let parker = D::begin().map_err(|error| Err(RecvError::Wait(error)))?;
+                let parker = D::begin().map_err(|refusal| Ok(Err(refusal)))?;
                 // SAFETY: the caller waits by `wait_for` with this node, in its own frame.
                 unsafe { state.receivers.push(node, D::who(&parker)) };
-                Err(Ok(parker))
+                Err(Ok(Ok(parker)))
             }
         })
     }
@@ -209,9 +212,9 @@ impl<T, D: Domain> Sender<T, D> {
             let parker = D::begin()?;
             // SAFETY: this waits by `wait_for` with this node, in this frame.
             unsafe { state.closers.push(&node, D::who(&parker)) };
-            Ok::<_, io::Error>(Some(parker))
-        })?;
-        let Some(parker) = parker else { return Ok(()) };
+            Ok(Some(parker))
+        });
+        let Some(parker) = parker.map_err(Refusal::give_way)? else { return Ok(()) };
         let give_up = || self.one.state.with(|state| state.closers.remove(&node));
         let what = self.one.wait_kind(WaitKind::Notify);
         wait_for::<D>(parker, what, Limit::Never, give_up, || {})

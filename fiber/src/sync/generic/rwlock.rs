@@ -20,7 +20,7 @@ use crate::sync::domain::{
 use crate::sync::limit::Limit;
 use crate::sync::primitive::const_fn;
 use crate::sync::queue::{Node, Queue, Wakes};
-use crate::wait::{Wait, WaitKind};
+use crate::wait::{Refusal, Wait, WaitKind};
 
 const WRITER: usize = 1;
 const WAITERS: usize = 2;
@@ -73,14 +73,19 @@ impl<D: Domain> RawRwLock<D> {
             return Ok(());
         }
         let node = Node::new(access);
-        let Some(parker) = self.enqueue(&node, access)? else { return Ok(()) };
+        let enqueued = self.enqueue(&node, access).map_err(Refusal::give_way)?;
+        let Some(parker) = enqueued else { return Ok(()) };
         let what = Wait::new(WaitKind::Lock, std::ptr::from_ref(self).addr() as u64);
         let give_up = || self.give_up(&node);
         wait_for::<D>(parker, what, limit, give_up, || self.unlock(access))
     }
 
     /// Takes a place in the queue; `None`: not needed, access was granted.
-    fn enqueue(&self, node: &Node<D, Access>, access: Access) -> io::Result<Option<D::Parker>> {
+    fn enqueue(
+        &self,
+        node: &Node<D, Access>,
+        access: Access,
+    ) -> Result<Option<D::Parker>, Refusal> {
         self.queue.with(|queue| {
             if self.try_lock(access) {
                 return Ok(None);

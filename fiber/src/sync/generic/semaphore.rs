@@ -19,7 +19,7 @@ use crate::sync::domain::{
 use crate::sync::limit::Limit;
 use crate::sync::primitive::const_fn;
 use crate::sync::queue::{Node, Queue, Wakes};
-use crate::wait::{Wait, WaitKind};
+use crate::wait::{Refusal, Wait, WaitKind};
 
 const CLOSED: usize = 1;
 const WAITERS: usize = 2;
@@ -139,7 +139,9 @@ impl<D: Domain> Semaphore<D> {
             Err(TryAcquireError::NoPermits) => {}
         }
         let node = Node::new(Need { permits, closed: false });
-        if let Some(parker) = self.enqueue(&node, permits)? {
+        let enqueued = self.enqueue(&node, permits)?;
+        let refused = |refusal: Refusal| AcquireError::Wait(refusal.give_way());
+        if let Some(parker) = enqueued.map_err(refused)? {
             let what = Wait::new(WaitKind::Semaphore, std::ptr::from_ref(self).addr() as u64);
             // SAFETY: asked for after the node was unlinked.
             let closed = || unsafe { node.payload(|need| need.closed) };
@@ -203,17 +205,20 @@ impl<D: Domain> Semaphore<D> {
         &self,
         node: &Node<D, Need>,
         permits: usize,
-    ) -> Result<Option<D::Parker>, AcquireError> {
+    ) -> Result<Result<Option<D::Parker>, Refusal>, AcquireError> {
         self.queue.with(|queue| {
             let mut parker = None;
             loop {
                 match self.take(permits) {
-                    Ok(()) => return Ok(None),
+                    Ok(()) => return Ok(Ok(None)),
                     Err(TryAcquireError::Closed) => return Err(AcquireError::Closed),
                     Err(TryAcquireError::NoPermits) => {}
                 }
                 let Some(parker) = parker.take() else {
-                    parker = Some(D::begin().map_err(AcquireError::Wait)?);
+                    match D::begin() {
+                        Ok(begun) => parker = Some(begun),
+                        Err(refusal) => return Ok(Err(refusal)),
+                    }
                     continue;
                 };
                 let word = self.word.load();
@@ -224,7 +229,7 @@ impl<D: Domain> Semaphore<D> {
                 if marked {
                     // SAFETY: the caller waits by `wait_for` with this node, in its own frame.
                     unsafe { queue.push(node, D::who(&parker)) };
-                    return Ok(Some(parker));
+                    return Ok(Ok(Some(parker)));
                 }
             }
         })

@@ -12,7 +12,7 @@ use crate::sync::error::{RecvError, SendError};
 use crate::sync::limit::Limit;
 use crate::sync::queue::{Node, Queue, Wakes};
 use crate::sync::select::AnyParker;
-use crate::wait::{Wait, WaitKind};
+use crate::wait::{Refusal, Wait, WaitKind};
 
 struct WatchState<T, D: Domain> {
     value: D::Ptr<T>,
@@ -205,9 +205,9 @@ impl<T, D: Domain> Sender<T, D> {
             let parker = D::begin()?;
             // SAFETY: this waits by `wait_for` with this node, in this frame.
             unsafe { state.closers.push(&node, D::who(&parker)) };
-            Ok::<_, io::Error>(Some(parker))
-        })?;
-        let Some(parker) = parker else { return Ok(()) };
+            Ok(Some(parker))
+        });
+        let Some(parker) = parker.map_err(Refusal::give_way)? else { return Ok(()) };
         let give_up = || self.watch.state.with(|state| state.closers.remove(&node));
         let what = Wait::new(WaitKind::Notify, std::ptr::from_ref(&*self.watch).addr() as u64);
         wait_for::<D>(parker, what, Limit::Never, give_up, || {})
@@ -257,16 +257,20 @@ impl<T, D: Domain> Receiver<T, D> {
                 match state.changed(self.seen) {
                     Ok(true) => {
                         self.seen = state.version;
-                        return Ok(None);
+                        return Ok(Ok(None));
                     }
                     Ok(false) => {}
                     Err(()) => return Err(RecvError::Disconnected),
                 }
-                let parker = D::begin().map_err(RecvError::Wait)?;
+                let parker = match D::begin() {
+                    Ok(parker) => parker,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
                 // SAFETY: this waits by `wait_for` with this node, in this frame.
                 unsafe { state.waiting.push(&node, D::who(&parker)) };
-                Ok(Some(parker))
+                Ok(Ok(Some(parker)))
             })?;
+            let parker = parker.map_err(|refusal| RecvError::Wait(refusal.give_way()))?;
             let Some(parker) = parker else { return Ok(()) };
             let give_up = || self.watch.state.with(|state| state.waiting.remove(&node));
             let what = Wait::new(WaitKind::Receive, std::ptr::from_ref(&*self.watch).addr() as u64);

@@ -26,7 +26,7 @@ pub use branch::{
 use crate::sync::domain::{Domain, Shared, SharedParker};
 use crate::sync::limit::Limit;
 use crate::sync::spot::Spot;
-use crate::wait::{RemoteTicket, Wait, WaitKind};
+use crate::wait::{Refusal, RemoteTicket, Wait, WaitKind};
 
 /// The one wait of a `select!`, of a fiber or a thread.
 pub type AnyParker = SharedParker;
@@ -214,7 +214,7 @@ pub fn wait<B: Branches>(branches: &B, biased: bool) -> io::Result<B::Output> {
         return Ok(output);
     }
     loop {
-        let parker = AnyParker::begin()?;
+        let parker = AnyParker::begin().map_err(Refusal::give_way)?;
         let registered = Registered(branches);
         // SAFETY: the branches are borrowed, and `registered` unregisters them before this ends.
         let ready = unsafe { branches.register(&parker)? };
