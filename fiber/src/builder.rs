@@ -183,7 +183,7 @@ impl Builder {
         }
         let stack_bytes = self.stack_size.unwrap_or(shard.config().stack_size);
         let packet = Packet::new(scope.map(|scope| (Rc::clone(scope), scope.child_began())));
-        let completer = Completer::new(Rc::clone(&packet));
+        let completer = Completer::new(packet.clone());
         let f = Quiet::new(f);
         // SAFETY: `life` never unwinds; the caller vouches for what is borrowed.
         let record = unsafe { shard.spawn(stack_bytes, at, move || life(f, completer))? };

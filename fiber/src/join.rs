@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::cancel::{self, Unwound};
+use crate::counted::Counted;
 use crate::fiber::Fiber;
 use crate::local;
 use crate::quiet::quietly;
@@ -142,10 +143,15 @@ pub(crate) struct Packet<T> {
 }
 
 impl<T> Packet<T> {
-    pub(crate) fn new(scope: Option<(Rc<ScopeData>, usize)>) -> Rc<Self> {
-        let (result, finished) = (Cell::new(None), Cell::new(false));
-        let (waiters, waker) = (Tickets::default(), Cell::new(None));
-        Rc::new(Self { result, finished, waiters, waker, scope })
+    #[inline(always)]
+    pub(crate) fn new(scope: Option<(Rc<ScopeData>, usize)>) -> Counted<Self> {
+        Counted::new(|| Self {
+            result: Cell::new(None),
+            finished: Cell::new(false),
+            waiters: Tickets::default(),
+            waker: Cell::new(None),
+            scope,
+        })
     }
 
     pub(crate) fn scope(&self) -> Option<&(Rc<ScopeData>, usize)> {
@@ -153,7 +159,7 @@ impl<T> Packet<T> {
     }
 
     /// A packet of a fiber that will never be.
-    pub(crate) fn refused() -> Rc<Self> {
+    pub(crate) fn refused() -> Counted<Self> {
         let packet = Self::new(None);
         packet.finish(Err(JoinError::shut_down()));
         packet
@@ -202,11 +208,11 @@ impl<T> Packet<T> {
 
 /// The fiber's half of a packet: gives it a result however the fiber ends.
 pub(crate) struct Completer<T> {
-    packet: Rc<Packet<T>>,
+    packet: Counted<Packet<T>>,
 }
 
 impl<T> Completer<T> {
-    pub(crate) fn new(packet: Rc<Packet<T>>) -> Self {
+    pub(crate) fn new(packet: Counted<Packet<T>>) -> Self {
         Self { packet }
     }
 
@@ -238,7 +244,7 @@ impl<T> Drop for Completer<T> {
         if !self.packet.is_finished() {
             self.packet.finish(Err(JoinError::shut_down()));
         }
-        if Rc::strong_count(&self.packet) == 1 {
+        if self.packet.is_last() {
             self.discard();
         }
         // After the result, which may borrow from the scope's surroundings. If somebody holds the
@@ -292,13 +298,13 @@ impl<F> Drop for Quiet<F> {
 /// Owns the end of a fiber: waits for it and takes its result. Dropping it lets the fiber go on by
 /// itself.
 pub struct JoinHandle<T> {
-    packet: Rc<Packet<T>>,
+    packet: Counted<Packet<T>>,
     slot: u32,
     serial: u64,
 }
 
 impl<T> JoinHandle<T> {
-    pub(crate) fn new(packet: Rc<Packet<T>>, slot: u32, serial: u64) -> Self {
+    pub(crate) fn new(packet: Counted<Packet<T>>, slot: u32, serial: u64) -> Self {
         Self { packet, slot, serial }
     }
 

@@ -71,6 +71,7 @@ mod builder;
 mod cancel;
 #[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
 pub mod compat;
+mod counted;
 mod deadline;
 mod deadlock;
 mod dump;
