@@ -1,7 +1,6 @@
 //! Crates that know nothing of fibers, over cede's sockets: rustls and tungstenite through `Read` and
 //! `Write`, an async crate that needs no executor through `block_on`, one that insists on tokio
 //! through `compat`.
-#![cfg(feature = "full")]
 
 use std::io::{Read, Write};
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! A request that is answered with what is there already allocates nothing.
 //!
 //! The rule of this file: it holds one test, because the counter is the process's.
-#![cfg(feature = "http")]
 
 mod http_common;
 

@@ -3,7 +3,6 @@
 //!
 //! The statuses expected are all that come; the last request, which is sent behind each case, is
 //! answered with 299 if and only if the connection was kept.
-#![cfg(feature = "http")]
 
 mod http_common;
 

@@ -1,5 +1,4 @@
 //! The example programs, as a newcomer would run them.
-#![cfg(feature = "http")]
 
 mod http_common;
 
@@ -56,7 +55,7 @@ fn path(name: &str) -> PathBuf {
     let path = profile.join("examples").join(name);
     if !path.exists() {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--features", "http", "--example", name]);
+        build.args(["build", "--example", name]);
         build.args(["--target-dir".into(), profile.parent().unwrap().to_path_buf()]);
         if profile.ends_with("release") {
             build.arg("--release");

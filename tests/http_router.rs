@@ -1,5 +1,4 @@
 //! Routes and extractors, over real sockets.
-#![cfg(feature = "http")]
 
 mod http_common;
 

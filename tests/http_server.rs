@@ -1,5 +1,4 @@
 //! The life of connections: pipelines, time-outs, resets, drains, and what is left of them.
-#![cfg(feature = "http")]
 
 mod common;
 mod http_common;
