@@ -103,16 +103,18 @@ orders!(every_order_in_one_shard, sync);
 orders!(every_order_in_one_shard_without_atomics, local);
 
 /// Fibers of two shards that are cancelled at random moments while they work with what two plain
-/// threads use as well. Each starts again until all rounds are done.
+/// threads use as well. Each starts again until all rounds are done. Then there may be nobody left
+/// for whom a thread waits: `stand_in` is called until the threads have ended.
 fn churn<S: Send + Sync + 'static>(
     state: Arc<S>,
     work: impl Fn(&S) -> std::io::Result<()> + Send + Sync + 'static,
+    stand_in: impl Fn(&S),
 ) {
     let work = Arc::new(work);
     let left = Arc::new(AtomicU64::new(rounds() / 10));
     let over = Arc::new(AtomicBool::new(false));
     let run_one = {
-        let (state, work, left) = (state, work, left);
+        let (state, work, left) = (Arc::clone(&state), work, left);
         move || {
             while left
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
@@ -175,6 +177,10 @@ fn churn<S: Send + Sync + 'static>(
         })
         .unwrap();
     for thread in threads {
+        while !thread.is_finished() {
+            stand_in(&state);
+            std::thread::sleep(Duration::from_millis(1));
+        }
         thread.join().unwrap();
     }
 }
@@ -182,17 +188,21 @@ fn churn<S: Send + Sync + 'static>(
 #[test]
 fn a_mutex_under_churn() {
     let state = Arc::new((sync::Mutex::new((0u64, 0u64)), AtomicU64::new(0)));
-    churn(Arc::clone(&state), |(mutex, count)| {
-        let mut guard = mutex.lock()?;
-        guard.0 += 1;
-        if guard.0 % 8 == 0 {
-            yield_now(); // hold it for a while
-        }
-        guard.1 += 1;
-        assert_eq!(guard.0, guard.1, "two owners");
-        count.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    });
+    churn(
+        Arc::clone(&state),
+        |(mutex, count)| {
+            let mut guard = mutex.lock()?;
+            guard.0 += 1;
+            if guard.0 % 8 == 0 {
+                yield_now(); // hold it for a while
+            }
+            guard.1 += 1;
+            assert_eq!(guard.0, guard.1, "two owners");
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        },
+        |_| (),
+    );
     let guard = state.0.try_lock().expect("it was handed to nobody");
     assert_eq!(guard.0, state.1.load(Ordering::Relaxed));
 }
@@ -200,37 +210,45 @@ fn a_mutex_under_churn() {
 #[test]
 fn a_rwlock_under_churn() {
     let state = Arc::new((sync::RwLock::new((0u64, 0u64)), AtomicU64::new(0)));
-    churn(Arc::clone(&state), |(lock, count)| {
-        if count.fetch_add(1, Ordering::Relaxed) % 3 == 0 {
-            let mut guard = lock.write()?;
-            guard.0 += 1;
-            if guard.0 % 8 == 0 {
-                yield_now();
+    churn(
+        Arc::clone(&state),
+        |(lock, count)| {
+            if count.fetch_add(1, Ordering::Relaxed) % 3 == 0 {
+                let mut guard = lock.write()?;
+                guard.0 += 1;
+                if guard.0 % 8 == 0 {
+                    yield_now();
+                }
+                guard.1 += 1;
+            } else {
+                let guard = lock.read()?;
+                assert_eq!(guard.0, guard.1, "a reader beside a writer");
             }
-            guard.1 += 1;
-        } else {
-            let guard = lock.read()?;
-            assert_eq!(guard.0, guard.1, "a reader beside a writer");
-        }
-        Ok(())
-    });
+            Ok(())
+        },
+        |_| (),
+    );
     drop(state.0.try_write().expect("it was handed to nobody"));
 }
 
 #[test]
 fn a_semaphore_under_churn() {
     let state = Arc::new((sync::Semaphore::new(3), AtomicU64::new(0)));
-    churn(Arc::clone(&state), |(semaphore, inside)| {
-        let many = inside.load(Ordering::Relaxed) as usize % 3 + 1;
-        let _permits = semaphore.acquire_many(many)?;
-        let now = inside.fetch_add(many as u64, Ordering::Relaxed) + many as u64;
-        assert!(now <= 3, "{now} permits of 3 are out");
-        if now == 2 {
-            yield_now();
-        }
-        inside.fetch_sub(many as u64, Ordering::Relaxed);
-        Ok(())
-    });
+    churn(
+        Arc::clone(&state),
+        |(semaphore, inside)| {
+            let many = inside.load(Ordering::Relaxed) as usize % 3 + 1;
+            let _permits = semaphore.acquire_many(many)?;
+            let now = inside.fetch_add(many as u64, Ordering::Relaxed) + many as u64;
+            assert!(now <= 3, "{now} permits of 3 are out");
+            if now == 2 {
+                yield_now();
+            }
+            inside.fetch_sub(many as u64, Ordering::Relaxed);
+            Ok(())
+        },
+        |_| (),
+    );
     assert_eq!(state.0.available_permits(), 3);
 }
 
@@ -239,22 +257,30 @@ fn a_channel_under_churn() {
     let (sender, receiver) = sync::mpsc::sync_channel::<u64>(2);
     let counts = || AtomicU64::new(0);
     let state = Arc::new((sender, receiver, counts(), counts(), counts()));
-    churn(Arc::clone(&state), |(sender, receiver, sent, received, owed)| {
-        // Whoever sends also receives, if not now then later, so the channel cannot stay full.
-        let take = |value| received.fetch_add(value, Ordering::Relaxed);
-        if owed.load(Ordering::Relaxed) > 0
-            && let Ok(value) = receiver.try_recv()
-        {
+    churn(
+        Arc::clone(&state),
+        |(sender, receiver, sent, received, owed)| {
+            // Whoever sends also receives, if not now then later, so the channel cannot stay full.
+            let take = |value| received.fetch_add(value, Ordering::Relaxed);
+            if owed.load(Ordering::Relaxed) > 0
+                && let Ok(value) = receiver.try_recv()
+            {
+                owed.fetch_sub(1, Ordering::Relaxed);
+                take(value);
+            }
+            sender.send(1)?;
+            sent.fetch_add(1, Ordering::Relaxed);
+            owed.fetch_add(1, Ordering::Relaxed);
+            take(receiver.recv()?);
             owed.fetch_sub(1, Ordering::Relaxed);
-            take(value);
-        }
-        sender.send(1)?;
-        sent.fetch_add(1, Ordering::Relaxed);
-        owed.fetch_add(1, Ordering::Relaxed);
-        take(receiver.recv()?);
-        owed.fetch_sub(1, Ordering::Relaxed);
-        Ok(())
-    });
+            Ok(())
+        },
+        |(sender, receiver, sent, received, _)| {
+            // The last ones: a value for one that receives, room for one that sends.
+            sent.fetch_add(u64::from(sender.try_send(1).is_ok()), Ordering::Relaxed);
+            received.fetch_add(receiver.try_recv().unwrap_or(0), Ordering::Relaxed);
+        },
+    );
     let (_, receiver, sent, received, _) = &*state;
     let rest: u64 = receiver.try_iter().sum();
     assert_eq!(sent.load(Ordering::Relaxed), received.load(Ordering::Relaxed) + rest);
