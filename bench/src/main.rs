@@ -9,6 +9,8 @@
 //!             │ <──────────────────────────── one line of JSON ────────────────────────┘
 //!             ├──> report ──> table, JSON, SVG
 //!             └──> compare (with an older JSON)
+//!
+//!  markdown ──> report (JSON files) ──> tables for a document
 //! ```
 
 mod affinity;
@@ -17,6 +19,7 @@ mod compare;
 mod doctor;
 mod golang;
 mod machine;
+mod markdown;
 mod memory;
 mod meter;
 mod peers;
@@ -32,6 +35,7 @@ mod stats;
 mod svg;
 mod table;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cli::Command;
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         }
         Command::Doctor => Ok(doctor::examine()),
         Command::Run(options) => runner::run_and_report(&options),
+        Command::Markdown { results, into } => markdown(&results, into.as_deref()),
         Command::Contestant(entry) => {
             println!("{}", runner::contest(&entry).to_line());
             Ok(true)
@@ -70,6 +75,15 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(EXIT_FINDING),
         Err(message) => usage_error(&message),
     }
+}
+
+fn markdown(results: &[PathBuf], into: Option<&Path>) -> Result<bool, String> {
+    let tables = markdown::render(&markdown::read_all(results)?);
+    match into {
+        Some(document) => markdown::put_into(document, &tables)?,
+        None => print!("{tables}"),
+    }
+    Ok(true)
 }
 
 fn usage_error(message: &str) -> ExitCode {
