@@ -30,7 +30,8 @@ Options of run:
   --compare FILE           an older JSON: print what got slower beyond the noise;
                            the exit status is 1 if that was cede
 
-Option of markdown:
+Options of markdown:
+  --plot FILE              write them as an SVG chart, too
   --into FILE              put the tables between the lines \"<!-- results -->\" and
                            \"<!-- end of results -->\" of this document
 ";
@@ -51,6 +52,7 @@ pub enum Command {
     Markdown {
         results: Vec<PathBuf>,
         into: Option<PathBuf>,
+        plot: Option<PathBuf>,
     },
     /// One contestant, one round: what the program starts itself with.
     Contestant(Entry),
@@ -146,10 +148,11 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, String> {
 }
 
 fn parse_markdown(mut parser: lexopt::Parser) -> Result<Command, String> {
-    let (mut results, mut into) = (Vec::new(), None);
+    let (mut results, mut into, mut plot) = (Vec::new(), None, None);
     while let Some(word) = parser.next().map_err(said)? {
         match word {
             Long("into") => into = Some(file(&mut parser)?),
+            Long("plot") => plot = Some(file(&mut parser)?),
             Short('h') | Long("help") => return Ok(Command::Help),
             Value(name) => results.push(PathBuf::from(name)),
             other => return Err(said(other.unexpected())),
@@ -158,7 +161,7 @@ fn parse_markdown(mut parser: lexopt::Parser) -> Result<Command, String> {
     if results.is_empty() {
         return Err("markdown of what? Name files that `run --json` wrote".to_owned());
     }
-    Ok(Command::Markdown { results, into })
+    Ok(Command::Markdown { results, into, plot })
 }
 
 fn parse_rounds(parser: &mut lexopt::Parser) -> Result<usize, String> {

@@ -35,7 +35,8 @@ mod stats;
 mod svg;
 mod table;
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cli::Command;
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
         }
         Command::Doctor => Ok(doctor::examine()),
         Command::Run(options) => runner::run_and_report(&options),
-        Command::Markdown { results, into } => markdown(&results, into.as_deref()),
+        Command::Markdown { results, into, plot } => markdown(&results, into, plot),
         Command::Contestant(entry) => {
             println!("{}", runner::contest(&entry).to_line());
             Ok(true)
@@ -77,10 +78,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn markdown(results: &[PathBuf], into: Option<&Path>) -> Result<bool, String> {
-    let tables = markdown::render(&markdown::read_all(results)?);
+fn markdown(
+    results: &[PathBuf],
+    into: Option<PathBuf>,
+    plot: Option<PathBuf>,
+) -> Result<bool, String> {
+    let reports = markdown::read_all(results)?;
+    if let Some(path) = plot {
+        let written = fs::write(&path, svg::render(&reports));
+        written.map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    let tables = markdown::render(&reports);
     match into {
-        Some(document) => markdown::put_into(document, &tables)?,
+        Some(document) => markdown::put_into(&document, &tables)?,
         None => print!("{tables}"),
     }
     Ok(true)

@@ -92,13 +92,7 @@ fn scenario(text: &mut String, reports: &[&Report]) {
     } else {
         reports.iter().for_each(|report| detailed(text, report));
     }
-    let mut notes: Vec<&String> = Vec::new();
-    for note in reports.iter().flat_map(|report| &report.notes) {
-        // Notes of many cases repeat each other.
-        if !notes.contains(&note) {
-            notes.push(note);
-        }
-    }
+    let notes = notes(reports);
     for note in &notes {
         let _ = writeln!(text, "- {}", escape(note));
     }
@@ -114,13 +108,30 @@ fn scenario(text: &mut String, reports: &[&Report]) {
     }
 }
 
+/// What holds for all reports once, the rest with the parameters that it belongs to.
+fn notes(reports: &[&Report]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for report in reports {
+        // The measures of a case share their notes.
+        let case = report.params.without("measure").to_string();
+        for note in &report.notes {
+            let is_common = reports.iter().all(|other| other.notes.contains(note));
+            let note = if is_common { note.clone() } else { format!("{case}: {note}") };
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+    }
+    notes
+}
+
 fn sentence(words: &str) -> String {
     let mut letters = words.chars();
     letters.next().map(|c| c.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 fn detailed(text: &mut String, report: &Report) {
-    let _ = writeln!(text, "{}:\n", escape(&sentence(&title(report))));
+    let _ = writeln!(text, "{}:\n", escape(&title(report)));
     if report.rows.is_empty() {
         text.push_str("no figures\n\n");
         return;
@@ -150,9 +161,17 @@ fn overview(text: &mut String, reports: &[&Report]) {
             who.push(&row.who);
         }
     }
+    // What all lines have in common stands above them.
+    let common =
+        reports.iter().all(|r| (&r.unit, r.better) == (&reports[0].unit, reports[0].better));
+    if common {
+        let (unit, better) = (&reports[0].unit, reports[0].better.word());
+        let _ = writeln!(text, "{}, {better} is better:\n", escape(unit));
+    }
     let heads = who.iter().map(|who| escape(who)).collect::<Vec<_>>().join(" | ");
     let _ = writeln!(text, "| median (min to max) | {heads} |\n|---|{}", "--:|".repeat(who.len()));
     for report in reports {
+        let line = if common { report.params.to_string() } else { title(report) };
         let cells = who.iter().map(|who| {
             let row = report.rows.iter().find(|row| row.who == *who);
             row.map_or("-".to_owned(), |row| {
@@ -163,7 +182,7 @@ fn overview(text: &mut String, reports: &[&Report]) {
             })
         });
         let cells = cells.collect::<Vec<_>>().join(" | ");
-        let _ = writeln!(text, "| {} | {cells} |", escape(&title(report)));
+        let _ = writeln!(text, "| {} | {cells} |", escape(&line));
     }
     text.push('\n');
 }
@@ -198,7 +217,7 @@ mod tests {
         for line in [
             "a machine; commit 0123456789ab; 5 rounds.",
             "### yield",
-            "Fibers=1000: ns per switch, lower is better:",
+            "fibers=1000: ns per switch, lower is better:",
             "| cede | 8.50 | 8.40 | 8.70 | 0.0085 | 0.0043 |  |",
             "| go | 17.0 | 16.0 | 28.0 | 0.0170 | 0.0085 | 0.50 |",
             "- go: skipped: go is not installed",
@@ -216,6 +235,7 @@ mod tests {
                 report.params = Params::new().with("concurrency", i);
                 if i == 0 {
                     report.rows.pop();
+                    report.notes.push("a bad day".to_owned());
                 }
                 report
             })
@@ -223,10 +243,12 @@ mod tests {
         let text = render(&reports);
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
         assert_eq!(lines[0], "| median (min to max) | cede | go |");
-        let first = "| concurrency=0: ns per switch, lower is better | 8.50 (8.40 to 8.70) | - |";
+        let first = "| concurrency=0 | 8.50 (8.40 to 8.70) | - |";
         assert_eq!(lines[2], first);
         assert_eq!(lines.len(), 2 + reports.len());
-        assert_eq!(text.matches("go is not installed").count(), 1);
+        assert!(text.contains("\nns per switch, lower is better:\n"), "{text}");
+        assert_eq!(text.matches("\n- go: skipped: go is not installed\n").count(), 1);
+        assert!(text.contains("\n- concurrency=0: a bad day\n"), "{text}");
     }
 
     #[test]

@@ -133,6 +133,12 @@ impl Params {
         self
     }
 
+    pub fn without(&self, name: &str) -> Params {
+        let mut rest = self.clone();
+        rest.0.remove(name);
+        rest
+    }
+
     pub fn to_json(&self) -> String {
         Value::Object(self.0.clone()).to_string()
     }
