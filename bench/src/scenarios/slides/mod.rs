@@ -83,7 +83,7 @@ pub const SLEEP: Scenario = Scenario {
 
 pub const STAGES: Scenario = Scenario {
     name: "slides-stages",
-    about: "the cycle of one worker by stage: clock readings of its own between the stages",
+    about: "the cycle of one worker by stage, its core asleep or busy while it waits",
     cores: 1,
     measures: &[
         Measure { name: "1 receive, 70 waited", unit: "us", better: Better::Lower },
@@ -94,17 +94,17 @@ pub const STAGES: Scenario = Scenario {
         Measure { name: "6 send, 70 waited", unit: "us", better: Better::Lower },
         Measure { name: "run of all", unit: "% of the cycle", better: Better::Higher },
     ],
-    cases: || vec![Params::new()],
+    cases: || ["asleep", "busy"].map(|core| Params::new().with("core", core)).into(),
     contestants: &[
         #[cfg(feature = "cede")]
         Contestant {
             who: "cede",
-            settings: "one shard, one fiber, sleep; timer slack 1 ns",
+            settings: "one shard, one fiber, sleep; busy: one more that yields; timer slack 1 ns",
             program: Program::Rust(stages::cede),
         },
         Contestant {
             who: "floor (threads)",
-            settings: "one thread, nanosleep; timer slack 1 ns",
+            settings: "one thread, nanosleep; not with a busy core; timer slack 1 ns",
             program: Program::Rust(stages::threads),
         },
     ],

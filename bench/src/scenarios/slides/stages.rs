@@ -74,13 +74,44 @@ fn split(job: &Job, mut wait: impl FnMut(Duration) -> Result<(), Miss>) -> Outco
     Ok(sample)
 }
 
+/// Whether the core has other work in all the time that the worker waits.
+fn is_busy(job: &Job) -> Result<bool, Miss> {
+    match job.word("core")? {
+        "busy" => Ok(true),
+        "asleep" => Ok(false),
+        other => Err(Miss::Failed(format!("a core cannot be {other}"))),
+    }
+}
+
 #[cfg(feature = "cede")]
 pub fn cede(job: &Job) -> Outcome {
+    use std::cell::Cell;
+    use std::rc::Rc;
     cycle::precise_timers()?;
-    ::cede::run(|| split(job, |time| Ok(::cede::sleep(time)?))).map_err(crate::peers::failed)?
+    let busy = is_busy(job)?;
+    ::cede::run(|| {
+        let ended = Rc::new(Cell::new(!busy));
+        let other = {
+            let ended = ended.clone();
+            ::cede::spawn(move || {
+                while !ended.get() {
+                    ::cede::yield_now();
+                }
+            })
+        };
+        let outcome = split(job, |time| Ok(::cede::sleep(time)?));
+        ended.set(true);
+        other.join().map_err(crate::peers::failed)?;
+        outcome
+    })
+    .map_err(crate::peers::failed)?
 }
 
 pub fn threads(job: &Job) -> Outcome {
+    if is_busy(job)? {
+        let why = "a thread that never sleeps would take turns of milliseconds from the worker";
+        return Err(Miss::Skipped(why.to_owned()));
+    }
     cycle::precise_timers()?;
     split(job, |time| {
         thread::sleep(time);
