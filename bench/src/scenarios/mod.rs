@@ -29,13 +29,13 @@ pub static ALL: &[&Scenario] = &[
     &block_on::SCENARIO,
     &million::SCENARIO,
     &timers::SCENARIO,
-    &wake_across::SCENARIO,
-    &tcp::ECHO,
-    &tcp::CHURN,
     &dump::SCENARIO,
     &slides::CURVE,
     &slides::SLEEP,
     &slides::STAGES,
+    &wake_across::SCENARIO,
+    &tcp::ECHO,
+    &tcp::CHURN,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scenario, String> {
