@@ -16,7 +16,7 @@ var slidesFlags = []string{
 func slides(n numbers) (sample, error) {
 	micros := func(name string) time.Duration { return time.Duration(n(name)) * time.Microsecond }
 	receive, storage, send := micros("receive"), micros("storage"), micros("send")
-	perMicro := calibrate()
+	perMicro := fitWork()
 	work := func(name string) int { return int(float64(n(name)) * perMicro) }
 	parse, query, render := work("parse"), work("query"), work("render")
 	var (
@@ -29,10 +29,10 @@ func slides(n numbers) (sample, error) {
 			defer group.Done()
 			for atomic.LoadInt64(&ended) == 0 {
 				time.Sleep(receive)
-				spin(parse)
-				spin(query)
+				workOn(parse)
+				workOn(query)
 				time.Sleep(storage)
-				spin(render)
+				workOn(render)
 				time.Sleep(send)
 				atomic.AddInt64(&count, 1)
 			}
@@ -51,13 +51,13 @@ func slides(n numbers) (sample, error) {
 	return spent.withValues(cycles, rate), nil
 }
 
-// calibrate fits spin to the clock: iterations per microsecond, by the fastest of many trials.
-func calibrate() float64 {
+// fitWork fits workOn to the clock: iterations per microsecond, by the fastest of many trials.
+func fitWork() float64 {
 	const trial, trials = 100_000, 200
 	fastest := time.Hour
 	for i := 0; i < trials; i++ {
 		begin := time.Now()
-		spin(trial)
+		workOn(trial)
 		if took := time.Since(begin); took < fastest {
 			fastest = took
 		}
@@ -65,13 +65,13 @@ func calibrate() float64 {
 	return trial / (fastest.Seconds() * 1e6)
 }
 
-var spun uint64
+var worked uint64
 
-// spin is the loop of the Rust contestants: each iteration needs the one before it.
-func spin(iterations int) {
+// workOn is the loop of the Rust contestants: each iteration needs the one before it.
+func workOn(iterations int) {
 	x := uint64(1)
 	for i := 0; i < iterations; i++ {
 		x = (x ^ (x >> 7)) * 0x9E3779B97F4A7C15
 	}
-	spun += x
+	worked += x
 }
