@@ -17,6 +17,7 @@ Usage: cede-bench <command>
 
   list                     what can be measured
   run <scenario..>         measure these scenarios
+  markdown <file..>        tables for a document, from what `run --json` wrote
   doctor                   what this machine lacks, and how to install it
   help                     this text
 
@@ -28,6 +29,11 @@ Options of run:
   --plot FILE              write the results as an SVG chart
   --compare FILE           an older JSON: print what got slower beyond the noise;
                            the exit status is 1 if that was cede
+
+Options of markdown:
+  --plot FILE              write them as an SVG chart, too
+  --into FILE              put the tables between the lines \"<!-- results -->\" and
+                           \"<!-- end of results -->\" of this document
 ";
 
 /// Measured rounds without `--rounds`.
@@ -43,6 +49,11 @@ pub enum Command {
     List,
     Doctor,
     Run(RunOptions),
+    Markdown {
+        results: Vec<PathBuf>,
+        into: Option<PathBuf>,
+        plot: Option<PathBuf>,
+    },
     /// One contestant, one round: what the program starts itself with.
     Contestant(Entry),
 }
@@ -93,8 +104,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             "list" => end(parser, Command::List),
             "doctor" => end(parser, Command::Doctor),
             "run" => parse_run(parser),
+            "markdown" => parse_markdown(parser),
             "contestant" => parse_contestant(parser),
-            other => Err(format!("no command \"{other}\": use list, run, doctor or help")),
+            other => {
+                Err(format!("no command \"{other}\": use list, run, markdown, doctor or help"))
+            }
         },
         Some(other) => Err(said(other.unexpected())),
     }
@@ -113,10 +127,11 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, String> {
             Long("compare") => compare = Some(file(&mut parser)?),
             Short('h') | Long("help") => return Ok(Command::Help),
             Value(name) => {
-                let scenario = scenarios::find(&name.string().map_err(said)?)?;
-                // A name given twice is measured once.
-                if !chosen.iter().any(|c: &&Scenario| c.name == scenario.name) {
-                    chosen.push(scenario);
+                for scenario in scenarios::family(&name.string().map_err(said)?)? {
+                    // A name given twice is measured once.
+                    if !chosen.iter().any(|c: &&Scenario| c.name == scenario.name) {
+                        chosen.push(scenario);
+                    }
                 }
             }
             other => return Err(said(other.unexpected())),
@@ -130,6 +145,23 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, String> {
     }
     let rounds = rounds.unwrap_or(if quick { ROUNDS_QUICK } else { ROUNDS });
     Ok(Command::Run(RunOptions { scenarios: chosen, quick, rounds, json, plot, compare }))
+}
+
+fn parse_markdown(mut parser: lexopt::Parser) -> Result<Command, String> {
+    let (mut results, mut into, mut plot) = (Vec::new(), None, None);
+    while let Some(word) = parser.next().map_err(said)? {
+        match word {
+            Long("into") => into = Some(file(&mut parser)?),
+            Long("plot") => plot = Some(file(&mut parser)?),
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Value(name) => results.push(PathBuf::from(name)),
+            other => return Err(said(other.unexpected())),
+        }
+    }
+    if results.is_empty() {
+        return Err("markdown of what? Name files that `run --json` wrote".to_owned());
+    }
+    Ok(Command::Markdown { results, into, plot })
 }
 
 fn parse_rounds(parser: &mut lexopt::Parser) -> Result<usize, String> {
@@ -222,6 +254,8 @@ mod tests {
             ("run yield --json", "--json"),
             ("run yield --frobnicate", "--frobnicate"),
             ("list extra", "extra"),
+            ("markdown", "run --json"),
+            ("markdown a.json --into", "--into"),
             ("measure", "no command \"measure\""),
             ("--version", "--version"),
             ("contestant yield", "contestant takes"),

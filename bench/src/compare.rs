@@ -8,8 +8,11 @@ use std::fmt::Write;
 use crate::peers;
 use crate::report::{Report, Row};
 use crate::scenario::Better;
+use crate::stats::Summary;
 use crate::table::figure;
 
+/// With fewer rounds than this the range from minimum to maximum says little.
+const ROUNDS_MIN: usize = 3;
 /// The least difference of medians, as a part of the old one, that is worth a word.
 const NOISE: f64 = 0.03;
 
@@ -21,6 +24,10 @@ pub struct Comparison {
     pub compared: usize,
     /// Rows of the new run that the old one lacks.
     pub unmatched: usize,
+    /// Rows that the new run should have: the old one has them in the same place.
+    pub vanished: Vec<String>,
+    /// One of the runs has too few rounds to know its noise.
+    pub few_rounds: bool,
     /// Whether the two runs come from the same kind of machine.
     pub same_machine: bool,
 }
@@ -32,6 +39,9 @@ pub struct Change {
     pub unit: String,
     pub old: Row,
     pub new: Row,
+    /// How the peers' medians changed meanwhile, as a factor; the middle one of them. If they moved
+    /// as well, it may have been the machine.
+    pub peers: Option<f64>,
 }
 
 impl Comparison {
@@ -40,11 +50,11 @@ impl Comparison {
         for report in new {
             let partner = old.iter().find(|o| is_same(o, report));
             if let Some(partner) = partner {
-                comparison.same_machine &= partner.machine == report.machine;
+                comparison.look_at_both(partner, report);
             }
             for row in &report.rows {
-                match partner.and_then(|p| p.rows.iter().find(|r| r.who == row.who)) {
-                    Some(before) => comparison.add(report, before, row),
+                match partner.and_then(|p| Some((p, row_of(p, &row.who)?))) {
+                    Some((partner, before)) => comparison.add(partner, report, before, row),
                     None => comparison.unmatched += 1,
                 }
             }
@@ -52,7 +62,15 @@ impl Comparison {
         comparison
     }
 
-    fn add(&mut self, report: &Report, old: &Row, new: &Row) {
+    fn look_at_both(&mut self, old: &Report, new: &Report) {
+        self.same_machine &= old.machine == new.machine;
+        self.few_rounds |= old.rounds.min(new.rounds) < ROUNDS_MIN;
+        for row in old.rows.iter().filter(|row| row_of(new, &row.who).is_none()) {
+            self.vanished.push(format!("{}  {}", place(new), row.who));
+        }
+    }
+
+    fn add(&mut self, old_report: &Report, report: &Report, old: &Row, new: &Row) {
         self.compared += 1;
         let difference = new.summary.median - old.summary.median;
         let noise = NOISE * old.summary.median.abs();
@@ -60,10 +78,11 @@ impl Comparison {
             return;
         }
         let change = Change {
-            place: format!("{} {}", report.scenario, report.params),
+            place: place(report),
             unit: report.unit.clone(),
             old: old.clone(),
             new: new.clone(),
+            peers: peers_factor(old_report, report),
         };
         let rose = difference > 0.0;
         match (report.better, rose) {
@@ -80,6 +99,14 @@ impl Comparison {
         let mut text = String::new();
         if !self.same_machine {
             text.push_str("The runs are from different machines: the changes may be theirs.\n");
+        }
+        if self.few_rounds {
+            text.push_str(
+                "A run of so few rounds does not know its noise: changes may be chance.\n",
+            );
+        }
+        for row in &self.vanished {
+            let _ = writeln!(text, "Missing now: {row}");
         }
         if self.worse.is_empty() {
             text.push_str("Nothing got slower beyond the noise");
@@ -107,9 +134,14 @@ impl Comparison {
 impl Change {
     fn to_text(&self) -> String {
         let (old, new) = (&self.old.summary, &self.new.summary);
-        let percent = (new.median / old.median - 1.0) * 100.0;
+        let mut changes = percent(new.median / old.median).unwrap_or_default();
+        if let Some(of_peers) = self.peers.and_then(percent)
+            && peers::base(&self.new.who) == "cede"
+        {
+            let _ = write!(changes, ", its peers {of_peers}");
+        }
         format!(
-            "{}  {}: {} -> {} {} ({percent:+.1}%; ranges {}..{} and {}..{})",
+            "{}  {}: {} -> {} {} ({changes}; ranges {}..{} and {}..{})",
             self.place,
             self.new.who,
             figure(old.median),
@@ -121,6 +153,27 @@ impl Change {
             figure(new.max),
         )
     }
+}
+
+/// For example `+12.5%`; nothing where the past was zero.
+fn percent(factor: f64) -> Option<String> {
+    factor.is_finite().then(|| format!("{:+.1}%", (factor - 1.0) * 100.0))
+}
+
+fn place(report: &Report) -> String {
+    format!("{} {}", report.scenario, report.params).trim_end().to_owned()
+}
+
+fn row_of<'a>(report: &'a Report, who: &str) -> Option<&'a Row> {
+    report.rows.iter().find(|row| row.who == who)
+}
+
+fn peers_factor(old: &Report, new: &Report) -> Option<f64> {
+    let factors = new.rows.iter().filter(|row| peers::base(&row.who) != "cede").filter_map(|row| {
+        let before = row_of(old, &row.who)?;
+        Some(row.summary.median / before.summary.median)
+    });
+    Summary::of(factors).map(|summary| summary.median)
 }
 
 fn is_same(old: &Report, new: &Report) -> bool {
@@ -161,6 +214,42 @@ mod tests {
             assert_eq!(got, (worse, better), "{comparison:?}");
             assert_eq!(comparison.cede_got_worse(), worse > 0);
         }
+    }
+
+    #[test]
+    fn what_a_whole_run_looks_like() {
+        let rows = |cede: f64, tokio: f64, go: f64| {
+            let around = |who, median: f64| row(who, median, median * 0.98, median * 1.02);
+            vec![around("cede", cede), around("tokio", tokio), around("go", go)]
+        };
+        let old = [report("yield", rows(8.5, 41.0, 49.0)), report("echo", rows(6.7, 6.7, 8.2))];
+        let mut new =
+            [report("yield", rows(10.2, 45.1, 53.9)), report("echo", rows(6.8, 6.6, 8.3))];
+        new[1].rows.pop();
+        new[1].rounds = 1;
+        let comparison = Comparison::of(&old, &new);
+        assert!(comparison.cede_got_worse());
+        let text = comparison.to_text();
+        let want = "\
+A run of so few rounds does not know its noise: changes may be chance.
+Missing now: echo fibers=1000  go
+Slower beyond the noise:
+  yield fibers=1000  cede: 8.50 -> 10.2 ns per switch (+20.0%, its peers +10.0%; \
+ranges 8.33..8.67 and 10.0..10.4)
+  yield fibers=1000  tokio: 41.0 -> 45.1 ns per switch (+10.0%; \
+ranges 40.2..41.8 and 44.2..46.0)
+  yield fibers=1000  go: 49.0 -> 53.9 ns per switch (+10.0%; \
+ranges 48.0..50.0 and 52.8..55.0)
+5 rows compared, 0 better.
+";
+        assert_eq!(text, want);
+    }
+
+    #[test]
+    fn a_past_of_zero_has_no_percentage() {
+        let comparison =
+            compared(Better::Lower, row("cede", 0.0, 0.0, 0.0), row("cede", 1.0, 1.0, 1.0));
+        assert!(!comparison.to_text().contains("inf"), "{}", comparison.to_text());
     }
 
     #[test]

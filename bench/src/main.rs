@@ -9,6 +9,8 @@
 //!             │ <──────────────────────────── one line of JSON ────────────────────────┘
 //!             ├──> report ──> table, JSON, SVG
 //!             └──> compare (with an older JSON)
+//!
+//!  markdown ──> report (JSON files) ──> tables for a document
 //! ```
 
 mod affinity;
@@ -17,6 +19,7 @@ mod compare;
 mod doctor;
 mod golang;
 mod machine;
+mod markdown;
 mod memory;
 mod meter;
 mod peers;
@@ -32,6 +35,8 @@ mod stats;
 mod svg;
 mod table;
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cli::Command;
@@ -60,6 +65,7 @@ fn main() -> ExitCode {
         }
         Command::Doctor => Ok(doctor::examine()),
         Command::Run(options) => runner::run_and_report(&options),
+        Command::Markdown { results, into, plot } => markdown(&results, into, plot),
         Command::Contestant(entry) => {
             println!("{}", runner::contest(&entry).to_line());
             Ok(true)
@@ -70,6 +76,24 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(EXIT_FINDING),
         Err(message) => usage_error(&message),
     }
+}
+
+fn markdown(
+    results: &[PathBuf],
+    into: Option<PathBuf>,
+    plot: Option<PathBuf>,
+) -> Result<bool, String> {
+    let reports = markdown::read_all(results)?;
+    if let Some(path) = plot {
+        let written = fs::write(&path, svg::render(&reports));
+        written.map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    let tables = markdown::render(&reports);
+    match into {
+        Some(document) => markdown::put_into(&document, &tables)?,
+        None => print!("{tables}"),
+    }
+    Ok(true)
 }
 
 fn usage_error(message: &str) -> ExitCode {

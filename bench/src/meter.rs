@@ -18,8 +18,6 @@ struct Usage {
     system: Duration,
     /// Times that a thread gave up its core by itself, that is, went to sleep.
     sleeps: u64,
-    /// Time that ready threads had to wait for a core.
-    waited: Duration,
 }
 
 impl Usage {
@@ -35,7 +33,6 @@ impl Usage {
             user: duration(usage.ru_utime),
             system: duration(usage.ru_stime),
             sleeps: usage.ru_nvcsw.try_into().unwrap_or(0),
-            waited: waited(),
         }
     }
 }
@@ -59,15 +56,18 @@ fn duration(time: libc::timeval) -> Duration {
 /// A running measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Meter {
+    /// Time that ready threads had to wait for a core.
+    waited: Duration,
     usage: Usage,
     wall: Instant,
 }
 
 impl Meter {
     pub fn start() -> Meter {
-        // The wall clock last: reading the usage is a system call.
-        let usage = Usage::now();
-        Meter { usage, wall: Instant::now() }
+        // The wall clock last: reading the usage is a system call. Reading what was waited is
+        // several for each thread, and is charged to nobody.
+        let (waited, usage) = (waited(), Usage::now());
+        Meter { waited, usage, wall: Instant::now() }
     }
 
     pub fn stop(self) -> Spent {
@@ -78,7 +78,7 @@ impl Meter {
             user: usage.user.saturating_sub(self.usage.user),
             system: usage.system.saturating_sub(self.usage.system),
             sleeps: usage.sleeps.saturating_sub(self.usage.sleeps),
-            waited: usage.waited.saturating_sub(self.usage.waited),
+            waited: waited().saturating_sub(self.waited),
         }
     }
 }

@@ -133,6 +133,23 @@ impl Params {
         self
     }
 
+    pub fn without(&self, name: &str) -> Params {
+        let mut rest = self.clone();
+        rest.0.remove(name);
+        rest
+    }
+
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.0.get(name).and_then(Value::as_f64)
+    }
+
+    /// The one name under which the two hold different values.
+    pub fn only_difference(&self, other: &Params) -> Option<String> {
+        let mut names = self.0.iter().filter(|(name, value)| other.0.get(*name) != Some(*value));
+        let (name, _) = names.next()?;
+        (names.next().is_none() && self.without(name) == other.without(name)).then(|| name.clone())
+    }
+
     pub fn to_json(&self) -> String {
         Value::Object(self.0.clone()).to_string()
     }

@@ -1,7 +1,7 @@
 //! Sleeping.
 //!
 //! Time is the shard's [`Clock`](crate::Clock): never early, late by a microsecond and whatever the
-//! shard was busy with.
+//! shard was busy with. A shard with nothing to do sleeps in the system, which adds its own.
 
 use std::io;
 use std::panic::Location;
@@ -15,7 +15,10 @@ use crate::record::{Outcome, Record};
 use crate::shard::ShardState;
 use crate::wait::{self, Park, Wait, WaitKind};
 
-/// Waits for this long.
+/// Waits for this long, and never less.
+///
+/// Where the shard has nothing else to do it sleeps in the system, which may add its timer slack:
+/// 50 us on Linux, unless the thread has set another (`PR_SET_TIMERSLACK`, prctl(2)).
 ///
 /// # Errors
 ///

@@ -37,6 +37,8 @@ var scenarios = map[string]struct {
 	"serve":       {1, []string{"fd", "once"}, serve},
 	"million":     {1, []string{"fibers"}, million},
 	"timers":      {1, timerFlags, timers},
+	"dump":        {1, []string{"fibers", "dumps", "warm", "profile"}, dump},
+	"slides":      {1, slidesFlags, slides},
 	"wake-across": {2, []string{"busy", "locked", "warm", "counted"}, wakeAcross},
 }
 

@@ -5,9 +5,11 @@
 
 mod block_on;
 mod channel;
+mod dump;
 mod million;
 mod mutex;
 mod ping_pong;
+mod slides;
 mod spawn_join;
 mod tcp;
 mod timers;
@@ -27,6 +29,10 @@ pub static ALL: &[&Scenario] = &[
     &block_on::SCENARIO,
     &million::SCENARIO,
     &timers::SCENARIO,
+    &dump::SCENARIO,
+    &slides::CURVE,
+    &slides::SLEEP,
+    &slides::STAGES,
     &wake_across::SCENARIO,
     &tcp::ECHO,
     &tcp::CHURN,
@@ -40,6 +46,20 @@ pub fn find(name: &str) -> Result<&'static Scenario, String> {
     match nearest.filter(|s| distance(s.name, name) <= s.name.len() / 2) {
         Some(near) => Err(format!("no scenario \"{name}\": did you mean \"{}\"?", near.name)),
         None => Err(format!("no scenario \"{name}\": `list` shows them")),
+    }
+}
+
+/// The scenario of this name and those that it heads: `slides` is also `slides-sleep`.
+pub fn family(name: &str) -> Result<Vec<&'static Scenario>, String> {
+    let members = ALL.iter().copied().filter(|scenario| {
+        scenario
+            .name
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    });
+    match members.collect::<Vec<_>>() {
+        none if none.is_empty() => find(name).map(|scenario| vec![scenario]),
+        some => Ok(some),
     }
 }
 
@@ -88,6 +108,18 @@ mod tests {
             let message = find(typed).expect_err(typed);
             assert!(message.contains(part), "{message}");
         }
+    }
+
+    #[test]
+    fn a_name_stands_for_its_family() {
+        let names = |name: &str| -> Vec<&str> {
+            family(name).expect(name).iter().map(|scenario| scenario.name).collect()
+        };
+        assert_eq!(names("slides"), ["slides", "slides-sleep", "slides-stages"]);
+        assert_eq!(names("slides-sleep"), ["slides-sleep"]);
+        assert_eq!(names("yield"), ["yield"]);
+        assert!(family("").is_err());
+        assert!(family("slide").is_err_and(|message| message.contains("did you mean \"slides\"?")));
     }
 
     #[test]

@@ -33,6 +33,9 @@ const LEVELS: usize = 9;
 /// The list after the wheel's own: timers whose deadline had passed when they were armed.
 const DUE: usize = LEVELS * SLOTS;
 const NIL: u32 = u32::MAX;
+/// Timers of a slot that are looked at to find the earliest. With more of them a wait that ends at
+/// the start of the slot is one for many.
+const LOOKED_AT_MAX: usize = 16;
 
 /// Names an armed timer. After it fired or was cancelled the key does nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,14 +132,31 @@ impl<T> Timers<T> {
     /// A moment not after the next firing, at which [`advance`](Self::advance) has something to do;
     /// `None` without timers.
     ///
-    /// It is exact (to the tick) for what fires within 64 ticks and the start of a slot for what is
-    /// further away.
+    /// It is exact (to the tick) for what fires within 64 ticks, and for what is further away
+    /// unless more than 16 timers share its slot: then it is the start of the slot.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Nanos> {
         if self.lists[DUE].head != NIL {
             return Some(self.elapsed << TICK_BITS);
         }
-        self.next_slot().map(|(_, _, tick)| tick << TICK_BITS)
+        let (level, slot, tick) = self.next_slot()?;
+        let exact = if level == 0 { None } else { self.earliest(level * SLOTS + slot) };
+        Some(exact.unwrap_or(tick) << TICK_BITS)
+    }
+
+    /// The first tick at which a timer of this list fires; `None` if there are too many to look at.
+    fn earliest(&self, list: usize) -> Option<u64> {
+        let mut index = self.lists[list].head;
+        let mut earliest = u64::MAX;
+        for _ in 0..LOOKED_AT_MAX {
+            let entry = &self.entries[index as usize];
+            earliest = earliest.min(tick_of(entry.deadline));
+            index = entry.next;
+            if index == NIL {
+                return Some(earliest);
+            }
+        }
+        None
     }
 
     /// Fires every timer whose deadline is at or before `now`: earlier deadlines first, equal ones
@@ -176,8 +196,7 @@ impl<T> Timers<T> {
     }
 
     fn place(&mut self, index: u32, deadline: Nanos) {
-        // Capped so that the last tick, 584 years ahead, fits in the wheel too.
-        let tick = deadline.div_ceil(1 << TICK_BITS).min(Nanos::MAX >> TICK_BITS);
+        let tick = tick_of(deadline);
         let list = if tick < self.elapsed {
             DUE
         } else {
@@ -259,6 +278,12 @@ impl<T> Timers<T> {
         }
         self.firing = firing;
     }
+}
+
+/// The tick at which a deadline fires, capped so that the last one, 584 years ahead, fits in the
+/// wheel too.
+fn tick_of(deadline: Nanos) -> u64 {
+    deadline.div_ceil(1 << TICK_BITS).min(Nanos::MAX >> TICK_BITS)
 }
 
 impl<T> Default for Timers<T> {

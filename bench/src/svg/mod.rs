@@ -1,4 +1,5 @@
-//! Reports as one SVG picture: a panel each, a bar for the median, a whisker from min to max.
+//! Reports as one SVG picture: a panel each, a bar for the median, a whisker from min to max. Many
+//! reports that differ in one number are one panel with lines (see [`curve`]).
 //!
 //! Every axis starts at zero and is linear, so that the lengths of the bars may be compared; a bar
 //! too short to see still has its number beside it.
@@ -11,7 +12,11 @@
 //!              0         10         20
 //! ```
 
+mod curve;
+
 use std::fmt::Write;
+
+use curve::Curve;
 
 use crate::peers;
 use crate::report::{Report, Row};
@@ -29,7 +34,7 @@ const BAR: f64 = 18.0;
 const AXIS: f64 = 24.0;
 const NOTE: f64 = 18.0;
 /// Kept free at the right of the longest bar for its number.
-const NUMBERS: f64 = 190.0;
+const NUMBERS: f64 = 215.0;
 /// A letter of a label, on average; labels longer than their column are cut by nobody.
 const LETTER: f64 = 7.4;
 /// The axis has about this many steps.
@@ -37,31 +42,103 @@ const STEPS: f64 = 5.0;
 /// Letters of a note that fit between the margins.
 const NOTE_LETTERS_MAX: usize = 125;
 
-const STYLE: &str = "text{font-family:system-ui,-apple-system,'Segoe UI',sans-serif;font-size:13px;\
-fill:#212529}.title{font-size:17px;font-weight:600}.faint{fill:#6c757d;font-size:12px}\
-.cede-label{font-weight:600}.grid{stroke:#e9ecef}.base{stroke:#adb5bd}\
-.whisker{stroke:#212529;stroke-width:1.5;fill:none}";
+/// Class, colour on white, colour on black.
+const COLOURS: [(&str, &str, &str); 12] = [
+    ("paper", "#ffffff", "#14171a"),
+    ("ink", "#212529", "#e9ecef"),
+    ("faint", "#5c656d", "#9aa4ad"),
+    ("grid", "#e9ecef", "#2b3035"),
+    ("base", "#adb5bd", "#5c656d"),
+    ("cede", "#e8590c", "#ff7a2f"),
+    ("floor", "#ced4da", "#495057"),
+    ("peer", "#74a0d4", "#3f6ea8"),
+    ("line0", "#1c7ed6", "#4dabf7"),
+    ("line1", "#2b8a3e", "#51cf66"),
+    ("line2", "#7048e8", "#b197fc"),
+    ("line3", "#868e96", "#adb5bd"),
+];
+
+const STYLE: &str = "text{font-family:system-ui,-apple-system,'Segoe UI',sans-serif;\
+font-size:13px}.title{font-size:17px;font-weight:600}.small{font-size:12px}\
+.strong{font-weight:600}path,polyline{fill:none}path{stroke-width:1.5}\
+polyline{stroke-width:2}polyline.cede{stroke-width:3}.dashed{stroke-dasharray:5 4}";
+
+/// Without variables, which not every renderer of SVG knows.
+fn style() -> String {
+    let rules = |colour: fn(&(&str, &'static str, &'static str)) -> &'static str| -> String {
+        let rule = |entry| {
+            let ((class, ..), colour) = (entry, colour(entry));
+            format!(
+                "rect.{class},circle.{class},text.{class}{{fill:{colour}}}\
+                 line.{class},path.{class},polyline.{class}{{stroke:{colour}}}\n"
+            )
+        };
+        COLOURS.iter().map(rule).collect()
+    };
+    let (light, dark) = (rules(|entry| entry.1), rules(|entry| entry.2));
+    format!("{STYLE}\n{light}@media(prefers-color-scheme:dark){{\n{dark}}}")
+}
 
 pub fn render(reports: &[Report]) -> String {
     let drawn: Vec<&Report> = reports.iter().filter(|report| !report.rows.is_empty()).collect();
-    let panels: f64 = drawn.iter().map(|report| height(report) + GAP).sum();
-    let total = MARGIN + panels + MARGIN;
+    let panels = panels(&drawn);
+    let heights: f64 = panels.iter().map(|panel| panel.height() + GAP).sum();
+    let total = MARGIN + heights + MARGIN;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{total}\" \
          viewBox=\"0 0 {WIDTH} {total}\" role=\"img\" aria-label=\"Benchmark results\">\n\
-         <style>{STYLE}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
+         <style>{}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n",
+        style()
     );
     let mut top = MARGIN;
-    for report in &drawn {
-        panel(&mut svg, report, top);
-        top += height(report) + GAP;
+    for panel in &panels {
+        panel.draw(&mut svg, top);
+        top += panel.height() + GAP;
     }
     if let Some(report) = reports.first() {
         let origin = format!("{}, commit {}", report.machine, report.commit);
-        text(&mut svg, MARGIN, top, "faint", "start", &origin);
+        text(&mut svg, MARGIN, top, "small faint", "start", &origin);
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+enum Panel<'a> {
+    Bars(&'a Report),
+    Lines(Curve<'a>),
+}
+
+impl Panel<'_> {
+    fn height(&self) -> f64 {
+        match self {
+            Panel::Bars(report) => height(report),
+            Panel::Lines(curve) => curve.height(),
+        }
+    }
+
+    fn draw(&self, svg: &mut String, top: f64) {
+        match self {
+            Panel::Bars(report) => panel(svg, report, top),
+            Panel::Lines(curve) => curve.draw(svg, top),
+        }
+    }
+}
+
+fn panels<'a>(mut reports: &[&'a Report]) -> Vec<Panel<'a>> {
+    let mut panels = Vec::new();
+    while let [first, rest @ ..] = reports {
+        match Curve::at_start_of(reports) {
+            Some(curve) => {
+                reports = reports.get(curve.len()..).unwrap_or_default();
+                panels.push(Panel::Lines(curve));
+            }
+            None => {
+                reports = rest;
+                panels.push(Panel::Bars(first));
+            }
+        }
+    }
+    panels
 }
 
 fn height(report: &Report) -> f64 {
@@ -69,8 +146,8 @@ fn height(report: &Report) -> f64 {
 }
 
 fn panel(svg: &mut String, report: &Report, top: f64) {
-    text(svg, MARGIN, top + 16.0, "title", "start", &report.scenario);
-    text(svg, MARGIN, top + 36.0, "faint", "start", &title(report));
+    text(svg, MARGIN, top + 16.0, "title ink", "start", &report.scenario);
+    text(svg, MARGIN, top + 36.0, "small faint", "start", &title(report));
 
     let longest = report.rows.iter().map(|row| row.who.chars().count()).max().unwrap_or(0);
     let left = MARGIN + (longest as f64 * LETTER).max(60.0) + 10.0;
@@ -82,7 +159,7 @@ fn panel(svg: &mut String, report: &Report, top: f64) {
     for tick in ticks(largest) {
         let x = left + tick * scale;
         line(svg, "grid", x, first, x, bottom);
-        text(svg, x, bottom + 16.0, "faint", "middle", &tick_label(tick));
+        text(svg, x, bottom + 16.0, "small faint", "middle", &tick_label(tick));
     }
     for (i, row) in report.rows.iter().enumerate() {
         bar(svg, row, left, first + ROW * i as f64 + ROW / 2.0, scale);
@@ -90,7 +167,7 @@ fn panel(svg: &mut String, report: &Report, top: f64) {
     line(svg, "base", left, first, left, bottom);
     for (i, note) in report.notes.iter().enumerate() {
         let y = bottom + AXIS + NOTE * (i as f64 + 0.7);
-        text(svg, MARGIN, y, "faint", "start", &cut(note));
+        text(svg, MARGIN, y, "small faint", "start", &cut(note));
     }
 }
 
@@ -106,20 +183,20 @@ fn tick_label(tick: f64) -> String {
 /// One contestant, centred on `y`.
 fn bar(svg: &mut String, row: &Row, left: f64, y: f64, scale: f64) {
     let is_cede = peers::base(&row.who) == "cede";
-    let label = if is_cede { "cede-label" } else { "label" };
+    let label = if is_cede { "ink strong" } else { "ink" };
     text(svg, left - 10.0, y + 4.5, label, "end", &row.who);
     let length = row.summary.median * scale;
     let _ = writeln!(
         svg,
         "<rect x=\"{left:.1}\" y=\"{:.1}\" width=\"{length:.1}\" height=\"{BAR}\" rx=\"2\" \
-         fill=\"{}\"/>",
+         class=\"{}\"/>",
         y - BAR / 2.0,
         colour(peers::base(&row.who))
     );
     let (min, max) = (left + row.summary.min * scale, left + row.summary.max * scale);
     let _ = writeln!(
         svg,
-        "<path class=\"whisker\" d=\"M{min:.1} {a:.1}V{b:.1}M{min:.1} {y:.1}H{max:.1}M{max:.1} \
+        "<path class=\"ink\" d=\"M{min:.1} {a:.1}V{b:.1}M{min:.1} {y:.1}H{max:.1}M{max:.1} \
          {a:.1}V{b:.1}\"/>",
         a = y - 4.0,
         b = y + 4.0
@@ -127,15 +204,15 @@ fn bar(svg: &mut String, row: &Row, left: f64, y: f64, scale: f64) {
     let (median, from, to) =
         (figure(row.summary.median), figure(row.summary.min), figure(row.summary.max));
     let numbers = format!("{median}  ({from} to {to})");
-    text(svg, max + 10.0, y + 4.5, "label", "start", &numbers);
+    text(svg, max + 10.0, y + 4.5, "ink", "start", &numbers);
 }
 
 /// cede stands out, floors stand back, and the peers share a colour.
 fn colour(base: &str) -> &'static str {
     match base {
-        "cede" => "#e8590c",
-        "floor" | "corosensei" => "#ced4da",
-        _ => "#74a0d4",
+        "cede" => "cede",
+        "floor" | "corosensei" => "floor",
+        _ => "peer",
     }
 }
 
@@ -223,6 +300,20 @@ mod tests {
             let number = |name| node.attribute(name).and_then(|v| v.parse::<f64>().ok());
             let (x, width) = (number("x").expect("x"), number("width").expect("width"));
             assert!(x >= MARGIN && x + width <= WIDTH - MARGIN, "{x} {width}");
+        }
+    }
+
+    #[test]
+    fn every_class_has_a_meaning_by_day_and_by_night() {
+        let rows = vec![row("cede", 8.5, 8.4, 8.7), row("floor", 2.0, 1.0, 3.0)];
+        let svg = render(&[report("yield", [rows, vec![row("go", 9.0, 9.0, 9.0)]].concat())]);
+        let document = parsed(&svg);
+        let (light, dark) = svg.split_once("@media(prefers-color-scheme:dark)").expect("both");
+        for class in document.descendants().filter_map(|node| node.attribute("class")) {
+            let has_colour = |css: &str| {
+                class.split(' ').any(|name| css.contains(&format!("text.{name}{{fill:#")))
+            };
+            assert!(has_colour(light) && has_colour(dark), "{class}");
         }
     }
 
