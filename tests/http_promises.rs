@@ -4,10 +4,13 @@
 mod http_common;
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
-use cede::http::{Json, Query, Request, Response, Router, StatusError};
+use cede::http::proto::limits;
+use cede::http::{self, Json, Query, Request, Response, Router, StatusError};
 use http_common::{Answer, Lab, answers, read_all};
 use serde::{Deserialize, Serialize};
 
@@ -127,4 +130,80 @@ fn a_redirect_to_where_the_peer_says_forges_no_field() {
     let forging = b"GET /moved/x?to=/y%0d%0aSet-Cookie:+a HTTP/1.1\r\nHost: a\r\n\r\n";
     let forged = answers(&lab.talk([&forging[..]])).remove(0);
     assert_eq!((forged.status, forged.header("set-cookie")), (500, None));
+}
+
+/// The sources below a folder, one after the other.
+fn sources(folder: &Path, all: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            all.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_tests_that_security_md_names_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/SECURITY.md")).unwrap();
+    let mut all = String::new();
+    ["tests", "services/src"].iter().for_each(|folder| sources(&root.join(folder), &mut all));
+    let rows = text.lines().filter(|line| line.starts_with("| ") && line.matches('|').count() == 5);
+    let proofs: Vec<&str> = rows
+        .filter_map(|row| row.rsplit('|').nth(1))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(proofs.len() > 50, "{proofs:?}");
+    for proof in proofs {
+        let found = match proof.strip_prefix("scripts/") {
+            Some(_) => root.join(proof).exists(),
+            None => all.contains(&format!("fn {proof}(")),
+        };
+        assert!(found, "{proof} is in SECURITY.md only");
+    }
+}
+
+#[test]
+fn the_limits_of_security_md_are_those_of_the_code() {
+    let bytes = |bytes: u64| match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..0x10_0000 => format!("{} KiB", bytes / 1024),
+        0x10_0000..0x1000_0000_0000_0000 => format!("{} MiB", bytes >> 20),
+        _ => format!("{} EiB", bytes >> 60),
+    };
+    let seconds = |time: Duration| format!("{} s", time.as_secs());
+    let number = |number: usize| number.to_string();
+    let text = include_str!("../docs/SECURITY.md");
+    let limits = [
+        ("REQUEST_LINE_BYTES_MAX", bytes(limits::REQUEST_LINE_BYTES_MAX as u64)),
+        ("TARGET_BYTES_MAX", bytes(limits::TARGET_BYTES_MAX as u64)),
+        ("METHOD_BYTES_MAX", bytes(limits::METHOD_BYTES_MAX as u64)),
+        ("EMPTY_LINES_MAX", number(limits::EMPTY_LINES_MAX)),
+        ("HEAD_BYTES_MAX", bytes(limits::HEAD_BYTES_MAX as u64)),
+        ("HEADERS_MAX", number(limits::HEADERS_MAX)),
+        ("HOST_BYTES_MAX", bytes(limits::HOST_BYTES_MAX as u64)),
+        ("BODY_BYTES_MAX", bytes(limits::BODY_BYTES_MAX)),
+        ("CHUNK_SIZE_DIGITS_MAX", number(limits::CHUNK_SIZE_DIGITS_MAX)),
+        ("CHUNK_BYTES_MAX", bytes(limits::CHUNK_BYTES_MAX)),
+        ("CHUNK_EXTENSION_BYTES_MAX", bytes(limits::CHUNK_EXTENSION_BYTES_MAX as u64)),
+        ("TRAILER_BYTES_MAX", bytes(limits::TRAILER_BYTES_MAX as u64)),
+        ("TRAILERS_MAX", number(limits::TRAILERS_MAX)),
+        ("QUERY_PAIRS_MAX", number(limits::QUERY_PAIRS_MAX)),
+        ("REQUESTS_PER_CONNECTION_MAX", number(limits::REQUESTS_PER_CONNECTION_MAX)),
+        ("HEAD_TIMEOUT", seconds(limits::HEAD_TIMEOUT)),
+        ("PROGRESS_TIMEOUT", seconds(limits::PROGRESS_TIMEOUT)),
+        ("IDLE_TIMEOUT", seconds(limits::IDLE_TIMEOUT)),
+        ("http::DESCRIPTORS_RESERVED", number(http::DESCRIPTORS_RESERVED)),
+        ("http::DRAIN_BYTES_MAX", bytes(http::DRAIN_BYTES_MAX)),
+        ("http::DRAIN_TIMEOUT", seconds(http::DRAIN_TIMEOUT)),
+        ("http::LINGER_TIMEOUT", seconds(http::LINGER_TIMEOUT)),
+        ("http::LINGER_BYTES_MAX", bytes(http::LINGER_BYTES_MAX as u64)),
+        ("STACK_BYTES_DEFAULT", bytes(cede::STACK_BYTES_DEFAULT as u64)),
+        ("LARGE_STACK_BYTES_DEFAULT", bytes(cede::LARGE_STACK_BYTES_DEFAULT as u64)),
+    ];
+    for (name, value) in limits {
+        assert!(text.contains(&format!("`{name}` ({value})")), "`{name}` ({value})");
+    }
 }
