@@ -268,15 +268,18 @@ fn wrk_sees_no_error() {
     let script = Temporary::new("wrk.lua");
     // 16 requests at a time, and a look at each body.
     let lua = format!(
-        "init = function() all = string.rep(wrk.format('GET', '/'), 16) end\n\
+        "setup = function(made) thread = made end\n\
+         init = function() wrong = 0; all = string.rep(wrk.format('GET', '/'), 16) end\n\
          request = function() return all end\n\
-         response = function(_, _, body) if body ~= '{HELLO}' then wrk.thread:stop() end end\n"
+         response = function(_, _, body) if body ~= '{HELLO}' then wrong = wrong + 1 end end\n\
+         done = function() print('wrong bodies: ' .. thread:get('wrong')) end\n"
     );
     std::fs::write(&script.0, lua).unwrap();
     let load = ["-t1", "-c32", "-d1s"];
     let (single, _) = succeed(one.args(load).arg(&url));
     let mut many = client("wrk").unwrap();
     let (pipelined, _) = succeed(many.args(load).args(["-s", script.path()]).arg(&url));
+    assert!(pipelined.contains("wrong bodies: 0"), "{pipelined}");
     for report in [single, pipelined] {
         // Each of the 32 connections is closed after 1,000 requests and made again.
         assert!(requests(&report) > 100, "{report}");
