@@ -54,7 +54,9 @@ STRICTER = {
 # Where a parser stops for a limitation of its own and so says nothing about what follows; `own` is what cede reads there.
 METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"}
 SPACED_EXTENSION = re.compile(rb"\r\n[0-9A-Fa-f]+[ \t]+;|\r\n[0-9A-Fa-f]+;[^\r\n]*[ \t]")
-FRAMING_TRAILER = re.compile(rb"\r\n0+[^\r\n]*\r\n([^\r\n]+\r\n)*(transfer-encoding|content-length):", re.I)
+FRAMING_TRAILER = re.compile(
+    rb"\r\n0+[^\r\n]*\r\n([^\r\n]+\r\n)*(transfer-encoding|content-length):", re.I
+)
 TAB_BEHIND_CODING = re.compile(rb"chunked[ \t]*\t[ \t]*\r\n", re.I)
 OFFER = "an offer to upgrade"
 
@@ -69,7 +71,12 @@ def empty_line(name, other, stream, own):
 
 
 def old_keep_alive(name, other, stream, own):
-    return name == "h11" and other.end == "closed" and other.requests and other.requests[-1].version == "1.0"
+    return (
+        name == "h11"
+        and other.end == "closed"
+        and other.requests
+        and other.requests[-1].version == "1.0"
+    )
 
 
 def spaced_extension(name, other, stream, own):
@@ -78,11 +85,15 @@ def spaced_extension(name, other, stream, own):
 
 
 def framing_in_trailers(name, other, stream, own):
-    return re.search("Transfer-Encoding|Content-Length", other.reason, re.I) and FRAMING_TRAILER.search(stream)
+    return re.search(
+        "Transfer-Encoding|Content-Length", other.reason, re.I
+    ) and FRAMING_TRAILER.search(stream)
 
 
 def tab_behind_coding(name, other, stream, own):
-    return other.reason == "Request has invalid `Transfer-Encoding`" and TAB_BEHIND_CODING.search(stream)
+    return other.reason == "Request has invalid `Transfer-Encoding`" and TAB_BEHIND_CODING.search(
+        stream
+    )
 
 
 def minor_version(name, other, stream, own):
@@ -110,14 +121,27 @@ Request = namedtuple("Request", "method target version fields body trailers")
 Read = namedtuple("Read", "requests end reason")
 
 # Fields that cede leaves out of trailers: too late for framing, routing or the connection (RFC 9110 section 6.5.1).
-NOT_IN_TRAILERS = {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade", b"date", b"te",
-                   b"keep-alive", b"proxy-connection", b"trailer"}
+NOT_IN_TRAILERS = {
+    b"host",
+    b"content-length",
+    b"transfer-encoding",
+    b"connection",
+    b"expect",
+    b"upgrade",
+    b"date",
+    b"te",
+    b"keep-alive",
+    b"proxy-connection",
+    b"trailer",
+}
 
 
 def normal(fields):
     """Names in lower case, and values as all of them give them out: h11 changes the case of codings."""
     fields = [(bytes(name).lower(), bytes(value).strip(b" \t")) for name, value in fields]
-    return [(name, value.lower() if name == b"transfer-encoding" else value) for name, value in fields]
+    return [
+        (name, value.lower() if name == b"transfer-encoding" else value) for name, value in fields
+    ]
 
 
 def normal_trailers(fields):
@@ -140,8 +164,16 @@ def by_h11(stream):
             elif isinstance(event, h11.Data):
                 body += event.data
             elif isinstance(event, h11.EndOfMessage):
-                requests.append(Request(request.method, request.target, normal_version(request.http_version.decode()),
-                                        normal(request.headers), bytes(body), normal_trailers(event.headers)))
+                requests.append(
+                    Request(
+                        request.method,
+                        request.target,
+                        normal_version(request.http_version.decode()),
+                        normal(request.headers),
+                        bytes(body),
+                        normal_trailers(event.headers),
+                    )
+                )
                 request = None
                 # What is not accepted is no upgrade and no tunnel.
                 connection.send(h11.Response(status_code=404, headers=[("Content-Length", "0")]))
@@ -192,8 +224,16 @@ class ByLlhttp:
             self.is_closed = self.is_offered = True
             return
         version = normal_version(self.parser.get_http_version())
-        self.requests.append(Request(self.parser.get_method(), self.target, version, normal(self.fields), bytes(self.body),
-                                     normal_trailers(self.trailers)))
+        self.requests.append(
+            Request(
+                self.parser.get_method(),
+                self.target,
+                version,
+                normal(self.fields),
+                bytes(self.body),
+                normal_trailers(self.trailers),
+            )
+        )
         self.is_closed = not self.parser.should_keep_alive()
 
     def read(self, stream):
@@ -204,7 +244,7 @@ class ByLlhttp:
                     break
                 except httptools.HttpParserUpgrade as upgrade:
                     # What is not accepted is no upgrade and no tunnel.
-                    stream = stream[upgrade.args[0]:]
+                    stream = stream[upgrade.args[0] :]
                     if not stream:
                         break
         except httptools.HttpParserError as error:
@@ -220,10 +260,20 @@ def by_cede(line):
     requests = []
     for request in answer["requests"]:
         path, query, authority = (
-            None if request[key] is None else bytes.fromhex(request[key]) for key in ("path", "query", "authority"))
+            None if request[key] is None else bytes.fromhex(request[key])
+            for key in ("path", "query", "authority")
+        )
         target = (request["form"], authority, path, query)
-        requests.append(Request(bytes.fromhex(request["method"]), target, request["version"], normal(unhex(request["fields"])),
-                                bytes.fromhex(request["body"]), normal(unhex(request["trailers"]))))
+        requests.append(
+            Request(
+                bytes.fromhex(request["method"]),
+                target,
+                request["version"],
+                normal(unhex(request["fields"])),
+                bytes.fromhex(request["body"]),
+                normal(unhex(request["trailers"])),
+            )
+        )
     return Read(requests, answer["end"]["end"], answer["end"].get("reason", ""))
 
 
@@ -242,7 +292,12 @@ def parts(request):
     scheme, _, rest = before.partition(b"://")
     authority, slash, path = rest.partition(b"/")
     whole = b"*" if method == b"OPTIONS" and query is None else b"/"
-    return (f"Absolute({scheme.decode().title()})", authority, slash + path if slash else whole, query)
+    return (
+        f"Absolute({scheme.decode().title()})",
+        authority,
+        slash + path if slash else whole,
+        query,
+    )
 
 
 def differences(stream, cede, others):
@@ -250,20 +305,36 @@ def differences(stream, cede, others):
     excused = {}
     for index in range(max(len(read.requests) for read in [cede, *others.values()]) + 1):
         own = cede.requests[index] if index < len(cede.requests) else None
-        theirs = {name: other.requests[index] for name, other in others.items() if index < len(other.requests)}
+        theirs = {
+            name: other.requests[index]
+            for name, other in others.items()
+            if index < len(other.requests)
+        }
         if own is None:
             # On a connection that cede has closed nobody can be led astray.
             if cede.end == "reject" and theirs:
                 yield ("stricter", cede.reason, {cede.reason} & set(STRICTER))
             elif cede.end in ("incomplete", "idle") and theirs:
-                yield ("missing", f"{index}: {sorted(theirs)} read a request where cede is {cede.end}", set())
+                yield (
+                    "missing",
+                    f"{index}: {sorted(theirs)} read a request where cede is {cede.end}",
+                    set(),
+                )
             return
         for name, other in others.items():
             if len(other.requests) == index:
-                excused[name] = {why for why, applies in NO_VERDICT.items() if applies(name, other, stream, own)}
+                excused[name] = {
+                    why for why, applies in NO_VERDICT.items() if applies(name, other, stream, own)
+                }
         if not theirs:
-            ends = ", ".join(f"{name}: {other.end} {other.reason}" for name, other in others.items())
-            yield ("alone", f"{index}: {own}; {ends}", set().union(*excused.values()) if all(excused.values()) else set())
+            ends = ", ".join(
+                f"{name}: {other.end} {other.reason}" for name, other in others.items()
+            )
+            yield (
+                "alone",
+                f"{index}: {own}; {ends}",
+                set().union(*excused.values()) if all(excused.values()) else set(),
+            )
             return
         for name, other in theirs.items():
             for field in Request._fields:
@@ -286,9 +357,13 @@ def main():
     streams = made + [corpus.mutated(source) for _ in range(options.count)]
 
     lines = "".join(stream.hex() + "\n" for stream in streams)
-    driver = subprocess.run([options.driver], input=lines, stdout=subprocess.PIPE, text=True, check=True)
+    driver = subprocess.run(
+        [options.driver], input=lines, stdout=subprocess.PIPE, text=True, check=True
+    )
     answers = driver.stdout.splitlines()
-    assert len(answers) == len(streams), f"the driver answered {len(answers)} of {len(streams)} streams"
+    assert len(answers) == len(
+        streams
+    ), f"the driver answered {len(answers)} of {len(streams)} streams"
 
     used, found, seen = set(), [], Counter()
     for index, (stream, answer) in enumerate(zip(streams, answers)):
@@ -303,7 +378,10 @@ def main():
             elif index < len(made):
                 used |= allowed
 
-    print(f"{len(streams)} streams ({len(made)} made by hand): " + ", ".join(f"{n} {what}" for what, n in sorted(seen.items())))
+    print(
+        f"{len(streams)} streams ({len(made)} made by hand): "
+        + ", ".join(f"{n} {what}" for what, n in sorted(seen.items()))
+    )
     unused = (set(STRICTER) | set(NO_VERDICT)) - used
     for name in sorted(unused):
         print(f"allowed and never used by a stream made by hand: {name}")
