@@ -1,74 +1,26 @@
 //! The example programs, as a newcomer would run them.
 
 mod http_common;
+#[path = "common/program.rs"]
+mod program;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, Write};
 use std::net::{Shutdown, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
 use http_common::{answers, read_all};
+use program::Program;
 
-/// An example that serves, until it is dropped.
-struct Program {
-    child: Child,
-    addr: String,
-    output: BufReader<std::process::ChildStdout>,
-}
-
-impl Program {
-    fn start(name: &str, args: &[&str]) -> Self {
-        let mut child = Command::new(path(name)).args(args).stdout(Stdio::piped()).spawn().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        let addr = line.trim().trim_start_matches("listening on http://").trim_end_matches('/');
-        Self { child, addr: addr.to_owned(), output }
-    }
-
-    fn talk(&self, request: &str) -> Vec<u8> {
-        let mut stream = TcpStream::connect(&self.addr).unwrap();
-        stream.write_all(request.replace('%', "Host: a\r\n").as_bytes()).unwrap();
-        stream.shutdown(Shutdown::Write).unwrap();
-        read_all(&mut stream)
-    }
-
-    /// SIGTERM drains it, and then it ends by itself.
-    fn stop(mut self) {
-        // SAFETY: no pointers are passed; the child has not been waited for, so the number is its.
-        unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Examples are built beside the tests.
-fn path(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
-    let path = profile.join("examples").join(name);
-    if !path.exists() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--example", name]);
-        build.args(["--target-dir".into(), profile.parent().unwrap().to_path_buf()]);
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success());
-    }
-    path
+fn talk(program: &Program, request: &str) -> Vec<u8> {
+    let mut stream = TcpStream::connect(&program.addr).unwrap();
+    stream.write_all(request.replace('%', "Host: a\r\n").as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    read_all(&mut stream)
 }
 
 #[test]
 fn http_hello_says_hello() {
     let program = Program::start("http_hello", &["--addr", "127.0.0.1:0", "--shards", "1"]);
-    let answers = answers(&program.talk("GET / HTTP/1.1\r\n%\r\n"));
+    let answers = answers(&talk(&program, "GET / HTTP/1.1\r\n%\r\n"));
     assert_eq!(answers[0].body, b"Hello, World!");
     assert!(answers[0].header("content-type").unwrap().starts_with("text/plain"));
     program.stop();
@@ -78,7 +30,7 @@ fn http_hello_says_hello() {
 fn http_lab_has_its_routes_and_drains() {
     let program = Program::start("http_lab", &["--addr", "127.0.0.1:0", "--body-bytes-max", "10"]);
     let check = |request: &str, status: u16, body: usize| {
-        let answers = answers(&program.talk(request));
+        let answers = answers(&talk(&program, request));
         assert_eq!((answers[0].status, answers[0].body.len()), (status, body), "{request}");
     };
     check("GET / HTTP/1.1\r\n%\r\n", 200, 13);
@@ -106,19 +58,19 @@ fn quickstart_shortens_links() {
         program.output.read_line(&mut curls).unwrap();
     }
     assert_eq!(curls.matches(&format!("http://{}/", program.addr)).count(), 2, "{curls}");
-    let page = answers(&program.talk("GET / HTTP/1.1\r\n%\r\n"));
+    let page = answers(&talk(&program, "GET / HTTP/1.1\r\n%\r\n"));
     assert!(page[0].header("content-type").unwrap().starts_with("text/html"));
     let post = |json: &str| {
         let len = json.len();
         let json_type = "Content-Type: application/json";
         let head = format!("POST /links HTTP/1.1\r\n%{json_type}\r\nContent-Length: {len}\r\n\r\n");
-        answers(&program.talk(&(head + json))).remove(0)
+        answers(&talk(&program, &(head + json))).remove(0)
     };
     let made = post(r#"{"url":"https://example.org/"}"#);
     assert_eq!((made.status, &*made.body), (201, &br#"{"id":1,"path":"/1"}"#[..]));
-    let found = answers(&program.talk("GET /1 HTTP/1.1\r\n%\r\n"));
+    let found = answers(&talk(&program, "GET /1 HTTP/1.1\r\n%\r\n"));
     assert_eq!((found[0].status, found[0].header("location")), (302, Some("https://example.org/")));
-    assert_eq!(answers(&program.talk("GET /2 HTTP/1.1\r\n%\r\n"))[0].status, 404);
+    assert_eq!(answers(&talk(&program, "GET /2 HTTP/1.1\r\n%\r\n"))[0].status, 404);
     assert_eq!(post("{").status, 400);
     assert_eq!(post("{}").status, 422);
     assert_eq!(post(r#"{"url":"javascript:alert(1)"}"#).status, 400);

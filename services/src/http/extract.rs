@@ -138,7 +138,10 @@ impl<T: DeserializeOwned> FromRequest for Json<T> {
             return Err(ExtractError::ContentType);
         }
         let body = request.body_bytes()?;
-        serde_json::from_slice(&body).map(Self).map_err(|error| match error.classify() {
+        // The peer chooses how many levels there are of a type that holds itself, up to the 127 of
+        // `serde_json`, and each costs frames of that type's size: more than a fiber's stack has.
+        let value = cede_fiber::on_large_stack(|| serde_json::from_slice(&body));
+        value.map(Self).map_err(|error: serde_json::Error| match error.classify() {
             serde_json::error::Category::Data => ExtractError::JsonType(error.to_string()),
             _ => ExtractError::Json(error.to_string()),
         })

@@ -1,0 +1,78 @@
+//! An HTTP example as a process of its own, as a newcomer would run it.
+//!
+//! The rule of this file: a program ends with the test that started it, however that ends.
+#![allow(dead_code, reason = "no test uses all of it")]
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// An example that serves, until it is dropped.
+pub(crate) struct Program {
+    child: Child,
+    /// Where it listens: host and port.
+    pub(crate) addr: String,
+    pub(crate) output: BufReader<ChildStdout>,
+}
+
+impl Program {
+    pub(crate) fn start(name: &str, args: &[&str]) -> Self {
+        let mut command = Command::new(path(name));
+        command.args(args).stdout(Stdio::piped());
+        // A test that is killed takes it along.
+        // SAFETY: a plain system call between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+        let mut child = command.spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let addr = line.trim().trim_start_matches("listening on http://").trim_end_matches('/');
+        Self { child, addr: addr.to_owned(), output }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// Descriptors that it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// SIGTERM drains it, and then it ends by itself.
+    pub(crate) fn stop(mut self) {
+        // SAFETY: no pointers are passed; the child has not been waited for, so the number is its.
+        unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Examples are built beside the tests.
+fn path(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
+    let path = profile.join("examples").join(name);
+    if !path.exists() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--example", name]);
+        build.args(["--target-dir".into(), profile.parent().unwrap().to_path_buf()]);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success());
+    }
+    path
+}
