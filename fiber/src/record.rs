@@ -90,6 +90,8 @@ pub(crate) struct Record {
     pub(crate) cancel_requested: Cell<bool>,
     /// The fiber is in `park`, where a plain wakeup ends the wait.
     pub(crate) in_park: Cell<bool>,
+    /// The fiber is in a `select!` that a plain wakeup ends.
+    pub(crate) in_select: Cell<bool>,
     /// The fiber's waker was used while it was not waiting in `block_on`.
     pub(crate) poll_permit: Cell<bool>,
     /// The fiber waits in `block_on`, where its waker ends the wait.
@@ -161,7 +163,8 @@ impl Record {
         parked
     }
 
-    /// A plain wakeup: ends `park`, or is remembered for the next one. Returns as `settle` does.
+    /// A plain wakeup: ends `park`, or is remembered for the next one, which a `select!` looks for.
+    /// Returns as `settle` does.
     #[inline(always)]
     #[must_use]
     pub(crate) fn wakeup(&self) -> bool {
@@ -169,7 +172,7 @@ impl Record {
             return self.settle(Outcome::EVENT);
         }
         self.permit.set(true);
-        false
+        self.in_select.get() && self.settle(Outcome::EVENT)
     }
 
     /// A cancel: ends the wait that is on, if any, and all later ones. Returns as `settle` does.
@@ -201,6 +204,7 @@ impl Record {
             permit: Cell::new(false),
             cancel_requested: Cell::new(false),
             in_park: Cell::new(false),
+            in_select: Cell::new(false),
             poll_permit: Cell::new(false),
             in_poll: Cell::new(false),
             polls: Cell::new(0),

@@ -300,6 +300,7 @@ impl ShardState {
                 permit: Cell::new(false),
                 cancel_requested: Cell::new(self.phase.get() != Phase::Running),
                 in_park: Cell::new(false),
+                in_select: Cell::new(false),
                 poll_permit: Cell::new(false),
                 in_poll: Cell::new(false),
                 polls: Cell::new(0),
