@@ -148,7 +148,7 @@ pub fn current() -> Fiber {
 /// The fiber that calls; `None` outside of one.
 #[must_use]
 pub fn try_current() -> Option<Fiber> {
-    shard::with_current(|shard, record| Fiber::new(shard.shared_of(record)))
+    shard::with_current(|shard, record| Fiber::new(Arc::clone(shard.shared_of(record))))
 }
 
 /// Lets every other fiber that is ready run first, then goes on.
