@@ -134,10 +134,9 @@ impl Demo {
     /// A connection that has sent this.
     fn send(&self, request: &[u8]) -> TcpStream {
         let mut stream = self.connect();
-        match stream.write_all(request) {
+        if let Err(error) = stream.write_all(request) {
             // Cut off before all was sent.
-            Err(error) => assert!(is_gone(&error), "{error}"),
-            Ok(()) => {}
+            assert!(is_gone(&error), "{error}");
         }
         stream
     }
@@ -803,7 +802,7 @@ fn d14_small_loads_are_served_completely() {
             let statistics = demo.until("all blocks are back", |now| now.open == 0);
             assert_eq!((statistics.answered, statistics.delegated), (2_200, 200));
             assert_eq!(statistics.allocations, 0);
-            demo.stop_well();
+            assert_eq!(demo.stop_well(), statistics);
         }
     });
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::allocations;
 
-/// The count of allocations before the first connection was accepted is not known yet.
+/// A count of allocations that was not taken yet.
 const UNKNOWN: u64 = u64::MAX;
 
 /// A number that only grows.
@@ -38,6 +38,8 @@ pub(crate) struct Counters {
     pub(crate) accept_failures: Counter,
     /// The count of allocations when the first connection was accepted.
     before: AtomicU64,
+    /// The same when the server was told to stop: its end is no service.
+    after: AtomicU64,
 }
 
 impl Counters {
@@ -50,20 +52,21 @@ impl Counters {
             delegated: Counter::default(),
             accept_failures: Counter::default(),
             before: AtomicU64::new(UNKNOWN),
+            after: AtomicU64::new(UNKNOWN),
         }
     }
 
     /// A connection has come.
     pub(crate) fn accepted_by(&self, accept_thread: usize) {
-        if self.before.load(Ordering::Relaxed) == UNKNOWN {
-            let now = allocations::count();
-            // Another thread may have been first, and then its count is as good.
-            let _ =
-                self.before.compare_exchange(UNKNOWN, now, Ordering::Relaxed, Ordering::Relaxed);
-        }
+        take_once(&self.before);
         if let Some(counter) = self.accepted.get(accept_thread) {
             counter.add();
         }
+    }
+
+    /// The server was told to stop.
+    pub(crate) fn stopped(&self) {
+        take_once(&self.after);
     }
 
     /// Connections that hold a block.
@@ -75,10 +78,20 @@ impl Counters {
 
     /// Allocations of the whole process since the first connection was accepted.
     fn allocations(&self) -> u64 {
-        match self.before.load(Ordering::Relaxed) {
-            UNKNOWN => 0,
-            before => allocations::count().saturating_sub(before),
-        }
+        let taken = |place: &AtomicU64| {
+            Some(place.load(Ordering::Relaxed)).filter(|count| *count != UNKNOWN)
+        };
+        let now = taken(&self.after).unwrap_or_else(allocations::count);
+        taken(&self.before).map_or(0, |before| now.saturating_sub(before))
+    }
+}
+
+/// Notes the count of allocations, unless that was done.
+fn take_once(place: &AtomicU64) {
+    if place.load(Ordering::Relaxed) == UNKNOWN {
+        let now = allocations::count();
+        // Another thread may have been first, and then its count is as good.
+        let _ = place.compare_exchange(UNKNOWN, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

@@ -87,6 +87,7 @@ impl Shared {
     }
 
     pub(crate) fn stop(&self) {
+        self.counters.stopped();
         self.stopping.store(true, Ordering::SeqCst);
         self.main.wakeup();
     }
