@@ -61,8 +61,8 @@ impl Fiber {
     /// Lets the fiber leave [`park`].
     ///
     /// When it is not in `park`, the wakeup is remembered and its next `park` returns at once;
-    /// several count as one. Waits for something else are not disturbed. On a fiber that has ended
-    /// it does nothing.
+    /// several count as one. Waits for something else are not disturbed, but for a
+    /// [`select!`](crate::select) that asks for it. On a fiber that has ended it does nothing.
     #[inline]
     pub fn wakeup(&self) {
         let fiber = &self.shared;
