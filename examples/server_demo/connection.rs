@@ -130,7 +130,7 @@ fn no_place() -> io::Error {
 
 /// Waits for the end of the task, and for the client: any byte of it, or its end, is the end of the
 /// connection. Whether it was the task.
-pub(crate) fn wait_for_task(stream: &TcpStream) -> io::Result<bool> {
+fn wait_for_task(stream: &TcpStream) -> io::Result<bool> {
     loop {
         let task = select! {
             biased;
@@ -143,9 +143,20 @@ pub(crate) fn wait_for_task(stream: &TcpStream) -> io::Result<bool> {
         if task? {
             return Ok(true);
         }
-        match stream.try_read(&mut [0]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            more => return more.map(|_| false),
+        if !is_silent(stream)? {
+            return Ok(false);
         }
+    }
+}
+
+/// Whether a client that was said to be readable has nothing to say, and has not gone.
+///
+/// # Errors
+///
+/// When the connection has failed.
+pub(crate) fn is_silent(stream: &TcpStream) -> io::Result<bool> {
+    match stream.try_read(&mut [0]) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        spoken => spoken.map(|_| false),
     }
 }

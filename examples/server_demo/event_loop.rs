@@ -1,12 +1,13 @@
 //! A worker with an event loop of its own: it serves many delegated connections at a time.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use cede::net::TcpStream;
 use cede::{Builder, Fiber, select};
 
 use crate::block::{Block, Blocks};
+use crate::connection::is_silent;
 use crate::server::{Shared, debug};
 use crate::task_queue::TaskQueue;
 use crate::work::{RESPONSE, SocketTask};
@@ -87,12 +88,11 @@ fn answer_after_work(socket: std::net::TcpStream, shared: &Shared) -> io::Result
             }
         };
         if worked? {
-            io::Write::write_all(&mut stream, RESPONSE)?;
+            stream.write_all(RESPONSE)?;
             return Ok(true);
         }
-        match stream.try_read(&mut [0]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            more => return more.map(|_| false),
+        if !is_silent(&stream)? {
+            return Ok(false);
         }
     }
 }
