@@ -9,8 +9,9 @@ use cede_reactor::Nanos;
 
 use crate::cancel;
 use crate::deadline::Deadline;
-use crate::join::{Completer, JoinHandle, Packet, Quiet, life};
+use crate::join::{Completer, JoinHandle, Packet, Quiet, detached_life, life};
 use crate::local::Locals;
+use crate::record::Record;
 use crate::scope::ScopeData;
 use crate::shard::{self, Phase, ShardState};
 
@@ -174,9 +175,7 @@ impl Builder {
     where
         F: FnOnce() -> T,
     {
-        // Before there is a fiber: both call user code (a clone, a clock), which may wait or panic.
-        let locals = Self::inherited_locals();
-        let deadline = self.own_deadline(shard);
+        let inherited = self.inherited(shard);
         if shard.phase.get() != Phase::Running {
             drop(f);
             return Ok(JoinHandle::new(Packet::refused(), u32::MAX, 0));
@@ -191,6 +190,65 @@ impl Builder {
         // is used in this call only.
         let record = unsafe { record.as_ref() };
         record.borrows.set(self.borrows || scope.is_some());
+        self.equip(record, inherited);
+        if let Some((scope, number)) = packet.scope() {
+            scope.child_is(*number, record.slot, record.serial);
+        }
+        Ok(JoinHandle::new(packet, record.slot, record.serial))
+    }
+
+    /// Makes a fiber that nobody can join: what it leaves behind has no place, so none is allocated.
+    /// A panic ends it as quietly as that of a fiber whose handle was dropped.
+    ///
+    /// On a stack that is there already this allocates nothing, and with
+    /// [`RuntimeBuilder::fibers_reserved`](crate::RuntimeBuilder::fibers_reserved) the stacks are
+    /// there. It is how a server gives each connection a fiber.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn). The closure is dropped then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # cede_fiber::run(|| -> std::io::Result<()> {
+    /// let (sender, receiver) = cede_fiber::sync::mpsc::channel();
+    /// cede_fiber::Builder::new().spawn_detached(move || sender.send("done").unwrap())?;
+    /// assert_eq!(receiver.recv().unwrap(), "done");
+    /// # Ok(()) }).unwrap().unwrap();
+    /// ```
+    #[track_caller]
+    pub fn spawn_detached<F>(self, f: F) -> io::Result<()>
+    where
+        F: FnOnce() + 'static,
+    {
+        let at = Location::caller();
+        shard::with(|shard| {
+            let inherited = self.inherited(shard);
+            if shard.phase.get() != Phase::Running {
+                return Err(cancel::shutting_down_error());
+            }
+            let stack_bytes = self.stack_size.unwrap_or(shard.config().stack_size);
+            let f = Quiet::new(f);
+            // SAFETY: `detached_life` never unwinds; the closure is 'static.
+            let record = unsafe { shard.spawn(stack_bytes, at, move || detached_life(f))? };
+            // SAFETY: as in `spawn_on`.
+            self.equip(unsafe { record.as_ref() }, inherited);
+            Ok(())
+        })
+        .ok_or_else(cancel::not_in_fiber_error)?
+    }
+
+    /// What a new fiber gets from the current one. Asked for before there is a fiber: both call user
+    /// code (a clone, a clock), which may wait or panic.
+    #[inline(always)]
+    fn inherited(&self, shard: &ShardState) -> (Option<Locals>, Option<Nanos>) {
+        (Self::inherited_locals(), self.own_deadline(shard))
+    }
+
+    /// Gives a new fiber what it was made with.
+    #[inline(always)]
+    fn equip(self, record: &Record, (locals, deadline): (Option<Locals>, Option<Nanos>)) {
         if let Some(name) = self.name {
             // A new record has no name yet.
             let _ = record.name.set(name);
@@ -201,10 +259,6 @@ impl Builder {
         if let Some(locals) = locals {
             record.locals.replace(locals);
         }
-        if let Some((scope, number)) = packet.scope() {
-            scope.child_is(*number, record.slot, record.serial);
-        }
-        Ok(JoinHandle::new(packet, record.slot, record.serial))
     }
 
     /// What the new fiber gets instead of its parent's deadline.

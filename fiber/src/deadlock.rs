@@ -152,11 +152,14 @@ pub(crate) enum Handles {
 /// Whether all shards were hopeless at one moment with nothing under way to any of them; `None` if
 /// not, or if that cannot be told.
 pub(crate) fn all_hopeless(shards: &[Arc<ShardShared>]) -> Option<Handles> {
-    let states = || shards.iter().map(|s| s.hopeless.load(Ordering::SeqCst)).collect::<Vec<_>>();
-    let before = states();
-    if before.iter().any(|state| state % 2 == 0) {
-        return None;
-    }
+    // They only grow, so their sum tells whether one of them has. `None`: one is even.
+    let states = || {
+        shards.iter().try_fold(0_u64, |sum, shard| {
+            let state = shard.hopeless.load(Ordering::SeqCst);
+            (state % 2 == 1).then(|| sum.wrapping_add(state))
+        })
+    };
+    let before = states()?;
     // Handles before inboxes: who lets go of its handle has sent before. Handles to shards are made
     // anywhere and so counted now; those to fibers are made on the fiber's own shard, which has
     // looked for them since it last ran one.
@@ -170,7 +173,7 @@ pub(crate) fn all_hopeless(shards: &[Arc<ShardShared>]) -> Option<Handles> {
     // Unchanged counters: every shard was hopeless all the time between the two looks, so at one
     // moment all were, and what could have been under way from one to another would have been seen
     // in an inbox.
-    (before == states()).then_some(if held { Handles::Held } else { Handles::None })
+    (Some(before) == states()).then_some(if held { Handles::Held } else { Handles::None })
 }
 
 /// Whether the process has threads that are not this runtime's own. Where that cannot be told the

@@ -61,8 +61,8 @@ impl Fiber {
     /// Lets the fiber leave [`park`].
     ///
     /// When it is not in `park`, the wakeup is remembered and its next `park` returns at once;
-    /// several count as one. Waits for something else are not disturbed. On a fiber that has ended
-    /// it does nothing.
+    /// several count as one. Waits for something else are not disturbed, but for a
+    /// [`select!`](crate::select) that asks for it. On a fiber that has ended it does nothing.
     #[inline]
     pub fn wakeup(&self) {
         let fiber = &self.shared;
@@ -148,7 +148,7 @@ pub fn current() -> Fiber {
 /// The fiber that calls; `None` outside of one.
 #[must_use]
 pub fn try_current() -> Option<Fiber> {
-    shard::with_current(|shard, record| Fiber::new(shard.shared_of(record)))
+    shard::with_current(|shard, record| Fiber::new(Arc::clone(shard.shared_of(record))))
 }
 
 /// Lets every other fiber that is ready run first, then goes on.

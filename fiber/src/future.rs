@@ -49,7 +49,7 @@ pub fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
         return Err(cancel::not_in_fiber_error());
     };
     let nested = Nested::enter(record);
-    let shared = shard.shared_of(record);
+    let shared = Arc::clone(shard.shared_of(record));
     // SAFETY: the waker borrows `shared`, which outlives it; it is never dropped, so it gives back
     // no reference that it does not own. Clones of it own one each.
     let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw(Arc::as_ptr(&shared))) });

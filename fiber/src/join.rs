@@ -258,13 +258,27 @@ impl<T> Drop for Completer<T> {
 /// The whole life of a fiber: run the closure, drop its locals, leave the result. Never unwinds.
 pub(crate) fn life<F: FnOnce() -> T, T>(f: Quiet<F>, completer: Completer<T>) {
     let result = catch_unwind(AssertUnwindSafe(|| f.call()));
+    drop_locals();
+    completer.complete(result.map_err(JoinError::panicked));
+}
+
+/// The same for a fiber that nobody can join.
+pub(crate) fn detached_life<F: FnOnce()>(f: Quiet<F>) {
+    let result = catch_unwind(AssertUnwindSafe(|| f.call()));
+    drop_locals();
+    if let Err(payload) = result {
+        quietly("the panic of a detached fiber", || drop(payload));
+    }
+}
+
+#[inline(always)]
+fn drop_locals() {
     // SAFETY: the reference is used in this expression only.
     let has_locals =
         unsafe { shard::here() }.is_some_and(|(_, record)| !record.locals.borrow().is_empty());
     if has_locals {
         quietly("a fiber local", local::drop_locals);
     }
-    completer.complete(result.map_err(JoinError::panicked));
 }
 
 /// A closure whose destructor does not unwind, for the case that it is never called.
@@ -365,7 +379,7 @@ impl<T> JoinHandle<T> {
     #[must_use]
     pub fn fiber(&self) -> Fiber {
         shard::with(|shard| match self.record(shard) {
-            Some(record) => Fiber::new(shard.shared_of(record)),
+            Some(record) => Fiber::new(Arc::clone(shard.shared_of(record))),
             None => {
                 let shard = Arc::clone(&shard.shared);
                 Fiber::new(FiberShared::gone(shard, self.slot, self.serial))

@@ -78,6 +78,7 @@ mod dump;
 mod fiber;
 pub mod fs;
 mod future;
+mod handles;
 mod inbox;
 mod join;
 mod large_stack;

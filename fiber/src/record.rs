@@ -100,10 +100,10 @@ pub(crate) struct Record {
     pub(crate) poll_permit: Cell<bool>,
     /// The fiber waits in `block_on`, where its waker ends the wait.
     pub(crate) in_poll: Cell<bool>,
+    /// The fiber is in a `select!` that a plain wakeup ends.
+    pub(crate) in_select: Cell<bool>,
     /// It may borrow from frames outside of it: a scope's child, or the main fiber.
     pub(crate) borrows: Cell<bool>,
-    /// How many `shield`s the fiber is in: no cancel is delivered then.
-    pub(crate) shields: Cell<u32>,
     /// The wait that is on, 0 outside of one.
     pub(crate) generation: Cell<u64>,
     /// Of the innermost `with_deadline`; `Nanos::MAX` for none.
@@ -116,6 +116,8 @@ pub(crate) struct Record {
     pub(crate) serial: u64,
     /// Index in the shard's table.
     pub(crate) slot: u32,
+    /// How many `shield`s the fiber is in: no cancel is delivered then.
+    pub(crate) shields: Cell<u32>,
     /// How many `block_on`s the fiber is in.
     pub(crate) polls: Cell<u32>,
     /// Made when somebody first asks for a handle.
@@ -165,7 +167,8 @@ impl Record {
         parked
     }
 
-    /// A plain wakeup: ends `park`, or is remembered for the next one. Returns as `settle` does.
+    /// A plain wakeup: ends `park`, or is remembered for the next one, which a `select!` looks for.
+    /// Returns as `settle` does.
     #[inline(always)]
     #[must_use]
     pub(crate) fn wakeup(&self) -> bool {
@@ -173,7 +176,7 @@ impl Record {
             return self.settle(Outcome::EVENT);
         }
         self.permit.set(true);
-        false
+        self.in_select.get() && self.settle(Outcome::EVENT)
     }
 
     /// A cancel: ends the wait that is on, if any, and all later ones. Returns as `settle` does.
@@ -205,6 +208,7 @@ impl Record {
             permit: Cell::new(false),
             cancel_requested: Cell::new(false),
             in_park: Cell::new(false),
+            in_select: Cell::new(false),
             poll_permit: Cell::new(false),
             in_poll: Cell::new(false),
             polls: Cell::new(0),

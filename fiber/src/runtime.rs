@@ -42,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) stack_guard: StackGuard,
     pub(crate) stacks_warm_max: usize,
     pub(crate) fibers_max: usize,
+    pub(crate) fibers_reserved: usize,
     pub(crate) shutdown_grace: Duration,
     pub(crate) external_wakes: bool,
     pub(crate) clock: Arc<dyn Clock>,
@@ -181,6 +182,7 @@ impl Runtime {
                 stack_guard: StackGuard::Auto,
                 stacks_warm_max: STACKS_WARM_DEFAULT,
                 fibers_max: FIBERS_MAX_DEFAULT,
+                fibers_reserved: 0,
                 shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
                 external_wakes: true,
                 clock: Arc::new(Monotonic::new()),
@@ -239,6 +241,15 @@ impl RuntimeBuilder {
     /// [`FIBERS_MAX_DEFAULT`].
     pub fn fibers_max(mut self, fibers: usize) -> Self {
         self.config.fibers_max = fibers.min(u32::MAX as usize - 1);
+        self
+    }
+
+    /// For how many fibers, each with a socket and a timer, a shard has room from the start: below
+    /// that number nothing is allocated when one is [spawned detached](crate::Builder::spawn_detached),
+    /// waits, and ends. Stacks are reserved as address space, which takes memory when it is used.
+    /// Default: 0, the room grows with its use.
+    pub fn fibers_reserved(mut self, fibers: usize) -> Self {
+        self.config.fibers_reserved = fibers;
         self
     }
 

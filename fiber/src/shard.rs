@@ -7,6 +7,7 @@
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::hint::black_box;
 use std::io;
 use std::mem::{align_of, size_of};
 use std::num::NonZeroUsize;
@@ -20,6 +21,7 @@ use corosensei::{Coroutine, CoroutineResult};
 use slab::Slab;
 
 use crate::cancel;
+use crate::handles::Handles;
 use crate::local::{self, Locals};
 use crate::record::{FiberYielder, Outcome, Record, Resume, State};
 use crate::runtime::{Config, RuntimeShared};
@@ -33,6 +35,10 @@ const RECORD_ALIGN: usize = 64;
 /// The largest closure that is put on its new stack directly: corosensei panics above 1,024 bytes,
 /// of which the pointer to the record takes one word and its alignment another.
 const CLOSURE_DIRECT_MAX: usize = 1024 - 2 * size_of::<usize>();
+/// Places of a run queue at first.
+const READY_PLACES_MIN: usize = 64;
+/// What a place in all tables and a spare handle take, rounded up.
+const TABLES_BYTES_PER_FIBER: usize = 512;
 /// How often a fiber that catches the unwinding of a shutdown is unwound again before it is left
 /// alone.
 const UNWINDS_MAX: u32 = 100;
@@ -133,6 +139,19 @@ pub(crate) enum Phase {
     Unwinding,
 }
 
+/// Says whether there is memory for the tables of so many fibers: of these, some can only abort.
+fn probe(fibers: usize) -> io::Result<()> {
+    let room = fibers.checked_mul(TABLES_BYTES_PER_FIBER);
+    // Hidden from the compiler, which may leave out what nobody uses.
+    let reserves = |bytes| black_box(&mut Vec::<u8>::new()).try_reserve_exact(bytes).is_ok();
+    if room.is_some_and(reserves) {
+        return Ok(());
+    }
+    let text =
+        format!("no memory for {fibers} fibers on each shard (RuntimeBuilder::fibers_reserved)");
+    Err(io::Error::new(io::ErrorKind::OutOfMemory, text))
+}
+
 /// A pointer to a live record. It is copied freely; the tables that hold it are emptied before the
 /// record goes.
 pub(crate) type RecordPtr = *const Record;
@@ -146,6 +165,7 @@ pub(crate) struct ShardState {
     current: Cell<RecordPtr>,
     ready: UnsafeCell<VecDeque<RecordPtr>>,
     pub(crate) fibers: RefCell<Slab<RecordPtr>>,
+    handles: RefCell<Handles>,
     pub(crate) stacks: RefCell<StackPool>,
     pub(crate) timers: RefCell<Timers<Ticket>>,
     pub(crate) reactor: RefCell<Reactor<Ticket>>,
@@ -162,16 +182,27 @@ pub(crate) struct ShardState {
 impl ShardState {
     pub(crate) fn new(shared: Arc<ShardShared>, runtime: Arc<RuntimeShared>) -> io::Result<Self> {
         let config = &runtime.config;
-        let reactor = Reactor::new()?;
+        let mut reactor = Reactor::new()?;
+        let mut stacks = StackPool::new(config.stack_guard, config.stacks_warm_max)?;
+        let (mut timers, mut handles) = (Timers::new(), Handles::new());
+        let reserved = config.fibers_reserved.min(config.fibers_max);
+        if reserved > 0 {
+            stacks.reserve(config.stack_size, reserved)?;
+            probe(reserved)?;
+            reactor.reserve(reserved);
+            timers.reserve(reserved);
+            handles.reserve(reserved, &shared);
+        }
         // Another thread may have sent something before there was anybody to notify; the loop looks
         // before it sleeps.
         let _ = shared.notifier.set(reactor.notifier());
         Ok(Self {
             current: Cell::new(ptr::null()),
-            ready: UnsafeCell::new(VecDeque::with_capacity(64)),
-            fibers: RefCell::new(Slab::new()),
-            stacks: RefCell::new(StackPool::new(config.stack_guard, config.stacks_warm_max)?),
-            timers: RefCell::new(Timers::new()),
+            ready: UnsafeCell::new(VecDeque::with_capacity(reserved.max(READY_PLACES_MIN))),
+            fibers: RefCell::new(Slab::with_capacity(reserved)),
+            handles: RefCell::new(handles),
+            stacks: RefCell::new(stacks),
+            timers: RefCell::new(timers),
             reactor: RefCell::new(reactor),
             tasks: Tasks::default(),
             coarse_now: Cell::new(config.clock.now()),
@@ -300,6 +331,7 @@ impl ShardState {
                 permit: Cell::new(false),
                 cancel_requested: Cell::new(self.phase.get() != Phase::Running),
                 in_park: Cell::new(false),
+                in_select: Cell::new(false),
                 poll_permit: Cell::new(false),
                 in_poll: Cell::new(false),
                 polls: Cell::new(0),
@@ -409,8 +441,9 @@ impl ShardState {
         // SAFETY: the record is live until `drop_in_place`; the stack is read out before, and has
         // no destructor. The locals are taken out, so nothing that is dropped here is user code.
         let (stack, locals) = unsafe {
-            if let Some(shared) = (*record).shared.get() {
+            if let Some(shared) = (*record).shared.take() {
                 shared.finished.store(true, Ordering::Relaxed);
+                self.handles.borrow_mut().put_back(shared);
             }
             self.fibers.borrow_mut().remove((*record).slot as usize);
             let stack = ptr::read(&raw const (*record).stack);
@@ -434,8 +467,8 @@ impl ShardState {
     }
 
     /// The handle's part of a fiber, made at the first call.
-    pub(crate) fn shared_of(&self, record: &Record) -> Arc<FiberShared> {
-        Arc::clone(record.shared.get_or_init(|| FiberShared::new(Arc::clone(&self.shared), record)))
+    pub(crate) fn shared_of<'a>(&self, record: &'a Record) -> &'a Arc<FiberShared> {
+        record.shared.get_or_init(|| self.handles.borrow_mut().make(&self.shared, record))
     }
 
     // ---- waiting and waking

@@ -124,6 +124,16 @@ impl FiberShared {
         })
     }
 
+    /// Makes one that nobody else holds that of another fiber. Nothing can be under way to the old
+    /// one: what is in the inbox holds it.
+    pub(crate) fn renew(&mut self, record: &Record) {
+        self.slot = record.slot;
+        self.serial = record.serial;
+        self.name = record.name.get().cloned();
+        self.record = record;
+        self.finished.store(false, Ordering::Relaxed);
+    }
+
     /// The fiber's record while it lives.
     ///
     /// # Safety

@@ -14,7 +14,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 
 use crate::blocking::OutsideWork;
 use crate::deadlock::HelperThread;
@@ -297,7 +297,13 @@ fn start_thread() -> io::Result<()> {
     }
     // SAFETY: the descriptor was made just now and belongs to nobody else.
     let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
-    std::thread::Builder::new().name("cede-signal".into()).spawn(move || run_thread(&eventfd))?;
+    let (here, is_here) = mpsc::channel::<()>();
+    std::thread::Builder::new().name("cede-signal".into()).spawn(move || {
+        drop(here);
+        run_thread(&eventfd);
+    })?;
+    // What a thread allocates when it begins is not to come later, in the midst of other work.
+    let _ = is_here.recv();
     EVENTFD.store(fd, Ordering::Release);
     Ok(())
 }

@@ -307,8 +307,8 @@ impl Park {
     /// Outside of a fiber, which [`begin`](Self::begin) has excluded.
     #[must_use]
     pub fn remote_ticket(&self) -> RemoteTicket {
-        let fiber =
-            shard::with_current(ShardState::shared_of).expect("a Park exists only in a fiber");
+        let fiber = shard::with_current(|shard, record| Arc::clone(shard.shared_of(record)))
+            .expect("a Park exists only in a fiber");
         RemoteTicket { fiber, generation: self.generation }
     }
 

@@ -3,11 +3,14 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::io::ErrorKind;
+use std::rc::Rc;
 use std::time::Duration;
 
 use cede_fiber::{
-    Builder, Runtime, STACK_BYTES_MAX, STACK_BYTES_MIN, StackGuard, park, run, spawn,
+    Builder, Runtime, STACK_BYTES_MAX, STACK_BYTES_MIN, StackGuard, current, fibers, park, run,
+    spawn, yield_now,
 };
 use common::{Drops, rounds};
 
@@ -171,4 +174,61 @@ fn p26_runtimes_one_after_the_other_leave_nothing() {
     assert_eq!(drops.dropped(), total);
     // Other tests of this process may hold some at the same time, but not thousands.
     assert!(descriptors() < before + 50, "{} descriptors, {before} before", descriptors());
+}
+
+#[test]
+fn p13_more_reserved_fibers_than_there_is_room_for_are_an_error() {
+    let all = u32::MAX as usize;
+    let runtime = Runtime::builder().stack_size(STACK_BYTES_MAX);
+    let error = runtime.fibers_max(all).fibers_reserved(all).run(|| ()).unwrap_err();
+    assert_eq!(std::io::Error::from(error).kind(), ErrorKind::OutOfMemory);
+}
+
+#[test]
+fn reserved_fibers_are_a_beginning_and_no_limit() {
+    let runtime = Runtime::builder().fibers_reserved(10).shards(2);
+    let count = runtime.run(|| {
+        let count = Rc::new(Cell::new(0));
+        for _ in 0..50 {
+            let count = Rc::clone(&count);
+            let counts = move || count.set(count.get() + usize::from(park().is_ok()));
+            Builder::new().name("counts").spawn_detached(counts).unwrap();
+        }
+        yield_now();
+        let fibers = fibers().into_iter().filter(|fiber| fiber.name.as_deref() == Some("counts"));
+        assert_eq!(fibers.count(), 50);
+        // One more, which panics, ends alone.
+        Builder::new().spawn_detached(|| panic!("on purpose")).unwrap();
+        yield_now();
+        count.get()
+    });
+    assert_eq!(count.unwrap(), 0);
+}
+
+#[test]
+fn a_handle_that_outlives_its_fiber_is_not_that_of_the_next_one() {
+    run(|| {
+        let old: Vec<_> = (0..20)
+            .map(|_| {
+                let fiber = spawn(current);
+                fiber.join().unwrap()
+            })
+            .collect();
+        // The first handles went to the spare ones while they were held.
+        for _ in 0..500 {
+            let fiber = spawn(|| park().is_ok());
+            let new = fiber.fiber();
+            yield_now();
+            for old in &old {
+                assert!(old.is_finished() && *old != new);
+                old.wakeup();
+                old.cancel();
+            }
+            yield_now();
+            assert!(!new.is_finished(), "woken by a handle to another fiber");
+            std::thread::scope(|s| s.spawn(|| new.wakeup()).join().unwrap());
+            assert!(fiber.join().unwrap(), "cancelled by a handle to another fiber");
+        }
+    })
+    .unwrap();
 }

@@ -420,3 +420,97 @@ fn nothing_is_lost_under_stress() {
 fn over(error: sync::mpsc::TryRecvError) -> bool {
     error == sync::mpsc::TryRecvError::Disconnected
 }
+
+#[test]
+fn a_socket_or_a_wakeup_whichever_comes_first() {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    run(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mine = cede_fiber::net::TcpStream::from_std(listener.accept().unwrap().0).unwrap();
+        let fiber = spawn(move || {
+            let mut log = Vec::new();
+            while log.len() < 4 {
+                select! {
+                    _ = park() => log.push("woken".to_string()),
+                    there = readable(&mine) => {
+                        there.unwrap();
+                        let mut buf = [0; 8];
+                        match mine.try_read(&mut buf) {
+                            Ok(n) => log.push(String::from_utf8_lossy(&buf[..n]).into_owned()),
+                            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                        }
+                    }
+                }
+                .unwrap();
+            }
+            log
+        });
+        let handle = fiber.fiber();
+        settle();
+        handle.wakeup();
+        handle.wakeup();
+        settle();
+        theirs.write_all(b"hello").unwrap();
+        cede_fiber::sleep(SHORT).unwrap();
+        // From another thread, through the inbox.
+        std::thread::spawn(move || handle.wakeup()).join().unwrap();
+        cede_fiber::sleep(SHORT).unwrap();
+        drop(theirs);
+        assert_eq!(fiber.join().unwrap(), ["woken", "hello", "woken", ""]);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_wakeup_before_a_select_is_remembered_and_one_for_another_branch_is_kept() {
+    run(|| {
+        let (tx, rx) = mpsc::channel::<i32>();
+        cede_fiber::current().wakeup();
+        assert_eq!(select! { _ = park() => 1, _ = recv(&rx) => 2 }.unwrap(), 1);
+        tx.send(7).unwrap();
+        cede_fiber::current().wakeup();
+        // Both are there: the wakeup that was not taken is there for the next wait.
+        assert_eq!(select! { biased; _ = recv(&rx) => 2, _ = park() => 1 }.unwrap(), 2);
+        cede_fiber::park().unwrap();
+        // Outside of a select a wakeup does not disturb other waits.
+        let fiber = spawn(move || rx.recv());
+        let handle = fiber.fiber();
+        settle();
+        handle.wakeup();
+        settle();
+        assert!(!fiber.is_finished());
+        tx.send(8).unwrap();
+        assert_eq!(fiber.join().unwrap().unwrap(), 8);
+    })
+    .unwrap();
+    let error = select! { _ = park() => () }.unwrap_err();
+    assert!(error.to_string().contains("fiber"), "{error}");
+}
+
+#[test]
+fn a_select_on_a_socket_that_is_cut_short_leaves_nobody_registered() {
+    use std::io::Write;
+
+    use cede_fiber::net::{TcpListener, TcpStream};
+
+    run(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        for _ in 0..3 {
+            let got = select! { _ = readable(&listener) => true, _ = sleep(SHORT) => false };
+            assert!(!got.unwrap());
+        }
+        let mut stream = TcpStream::connect(addr).unwrap();
+        select! { there = readable(&listener) => there.unwrap() }.unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        let fiber = spawn(move || select! { _ = readable(&peer) => (), _ = sleep(LONG) => () });
+        settle();
+        fiber.cancel();
+        assert!(is_cancelled(&fiber.join().unwrap().unwrap_err()));
+        let _ = stream.write_all(b"to nobody");
+    })
+    .unwrap();
+}

@@ -60,6 +60,11 @@ impl<W: Copy + PartialEq> Reactor<W> {
         Ok(Self { backend: Backend::new()?, sources: Slab::new(), waiting: 0 })
     }
 
+    /// Makes room for so many registrations more.
+    pub fn reserve(&mut self, sources: usize) {
+        self.sources.reserve(sources);
+    }
+
     /// Wakes this reactor out of [`poll`](Self::poll), from any thread.
     #[must_use]
     pub fn notifier(&self) -> Notifier {

@@ -207,15 +207,26 @@ impl Source {
             .unwrap_or(true)
     }
 
+    /// Whether an operation may succeed, as far as is known; a descriptor that never waited is
+    /// registered, and what there is to know comes with the reactor's next look.
+    ///
+    /// # Errors
+    ///
+    /// As [`blocked`](Self::blocked).
+    pub(crate) fn is_ready_or_watched(&self, direction: Direction) -> io::Result<Option<()>> {
+        if self.registration.key.get().is_none() {
+            self.blocked(direction)?;
+        }
+        Ok(self.is_ready(direction).then_some(()))
+    }
+
     /// Lets a ticket wait for a direction. False when that is ready.
-    #[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
     pub(crate) fn wait_with(&self, direction: Direction, ticket: Ticket) -> bool {
         let Some(key) = self.registration.key.get() else { return false };
         shard::with(|shard| shard.reactor.borrow_mut().wait(key, direction, ticket)) == Some(true)
     }
 
     /// Takes back a ticket of [`wait_with`](Self::wait_with).
-    #[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
     pub(crate) fn unwait_with(&self, direction: Direction, ticket: Ticket) {
         if let Some(key) = self.registration.key.get() {
             shard::with(|shard| shard.reactor.borrow_mut().unwait(key, direction, ticket));

@@ -4,7 +4,7 @@
 //! short read for an empty buffer. A Unix stream has them: a receive stops at a message that
 //! carries descriptors, with more bytes behind it.
 
-/// `AsFd`, `AsRawFd` and `Debug` of a socket.
+/// `AsFd`, `AsRawFd`, `Debug` of a socket, and its place in a `select!`.
 macro_rules! descriptor {
     ($type:ident, $addr:ident) => {
         impl std::os::fd::AsFd for $type {
@@ -16,6 +16,14 @@ macro_rules! descriptor {
         impl std::os::fd::AsRawFd for $type {
             fn as_raw_fd(&self) -> std::os::fd::RawFd {
                 self.source.as_raw_fd()
+            }
+        }
+
+        impl<'a> crate::sync::select::CanRead for &'a $type {
+            type Branch = crate::sync::select::Readable<'a>;
+
+            fn into_branch(self) -> Self::Branch {
+                crate::sync::select::Readable::new(&self.source)
             }
         }
 

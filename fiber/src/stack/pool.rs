@@ -30,6 +30,8 @@ struct FreeStack {
 struct Class {
     usable: usize,
     slabs: Vec<Slab>,
+    /// The first of them that may hold stacks that were never used.
+    carving: usize,
     /// Touched before; the last one was used most recently.
     warm: Vec<FreeStack>,
     /// Given back to the system: a first touch costs a page fault again.
@@ -92,8 +94,25 @@ impl StackPool {
             return Ok(index);
         }
         let (slabs, warm, cold) = (Vec::new(), Vec::new(), Vec::new());
-        self.classes.push(Class { usable, slabs, warm, cold, dirty: 0 });
+        self.classes.push(Class { usable, slabs, carving: 0, warm, cold, dirty: 0 });
         Ok(self.classes.len() - 1)
+    }
+
+    /// Maps so many stacks more of this size, and makes room to take them all back.
+    pub(crate) fn reserve(&mut self, requested: usize, count: usize) -> io::Result<()> {
+        let class = self.class(requested)?;
+        let class = &mut self.classes[class];
+        let (usable, guard) = (class.usable, self.guard);
+        class.slabs.reserve(count.div_ceil(SLAB_STACKS_MAX));
+        let mut mapped = 0;
+        while mapped < count {
+            let stacks = (count - mapped).min(SLAB_STACKS_MAX);
+            class.slabs.push(Slab::map(usable, stacks, guard).map_err(|e| no_room(usable, &e))?);
+            mapped += stacks;
+        }
+        let room = class.warm.try_reserve_exact(count.min(self.warm_max));
+        room.and_then(|()| class.cold.try_reserve_exact(count))?;
+        Ok(())
     }
 
     /// Takes a stack back.
@@ -156,10 +175,11 @@ impl Class {
         if let Some(stack) = self.cold.pop() {
             return Ok(stack);
         }
-        if let Some(slab) = self.slabs.last_mut()
-            && let Some(stack) = slab.carve()?
-        {
-            return Ok(stack);
+        while let Some(slab) = self.slabs.get_mut(self.carving) {
+            if let Some(stack) = slab.carve()? {
+                return Ok(stack);
+            }
+            self.carving += 1;
         }
         let mut count = (SLAB_STACKS_FIRST << self.slabs.len().min(16)).min(SLAB_STACKS_MAX);
         loop {

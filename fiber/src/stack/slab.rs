@@ -104,7 +104,8 @@ impl Slab {
         }
         let start = NonZeroUsize::new(start as usize)
             .ok_or_else(|| io::Error::other("mmap returned address 0"))?;
-        Ok(Self { start, bytes, usable, handed_out: 0, guard, registered: Vec::new() })
+        let registered = Vec::with_capacity(count);
+        Ok(Self { start, bytes, usable, handed_out: 0, guard, registered })
     }
 
     /// The next stack that was never used; `None` when the slab is used up.

@@ -244,9 +244,7 @@ impl SharedParker {
                 let Some((shard, record)) = (unsafe { shard::here() }) else {
                     unreachable!("a Park exists only in a fiber")
                 };
-                let fiber = record
-                    .shared
-                    .get_or_init(|| FiberShared::new(Arc::clone(&shard.shared), record));
+                let fiber = shard.shared_of(record);
                 SharedWho(Who::Fiber {
                     ticket: park.ticket(),
                     home: Arc::as_ptr(&shard.shared),

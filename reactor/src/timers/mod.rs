@@ -90,6 +90,12 @@ impl<T> Timers<T> {
         }
     }
 
+    /// Makes room for so many timers more, also for all of them to fire at once.
+    pub fn reserve(&mut self, timers: usize) {
+        self.entries.reserve(timers);
+        self.firing.reserve(timers);
+    }
+
     /// How many are armed.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -10,6 +10,7 @@
 //! where it was. A branch that was told and is not taken tells the next who waits.
 
 mod branch;
+mod events;
 mod rules;
 
 use std::cell::Cell;
@@ -22,6 +23,7 @@ pub use branch::{
     Awaits, CanRecv, CanSend, Joins, JoinsRemote, Receives, ReceivesCast, ReceivesOne, Sends,
     Sleep, Watches, future, join, recv, send, sleep, sleep_until, timeout,
 };
+pub use events::{CanRead, Parks, Readable, park, readable};
 
 use crate::sync::domain::{Domain, Shared, SharedParker};
 use crate::sync::limit::Limit;

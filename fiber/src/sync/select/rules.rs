@@ -23,6 +23,8 @@
 /// | `sleep(duration)`, `timeout(duration)`, `sleep_until(instant)` | `()` | the time has come |
 /// | `join(&mut handle)` | `Result<T, JoinError>` | a fiber has ended, here or on another shard |
 /// | `future(&mut future)` | its output | a future is ready |
+/// | `readable(&socket)` | `io::Result<()>` | there is something to read, the end, or a connection to accept |
+/// | `park()` | `()` | this fiber was woken by [`Fiber::wakeup`](crate::Fiber::wakeup) |
 ///
 /// The whole is an `io::Result` of what the arms give: the error is that of a wait that was cut
 /// short by a cancel or a deadline, and then no arm was run. With `default` it does not wait: if
