@@ -32,7 +32,13 @@ fn router() -> Router {
         })
 }
 
+/// Bodies of a declared length up to this are echoed when they are whole.
+const WHOLE_BYTES_MAX: u64 = 64 * 1024;
+
 fn echo(request: &mut Request) -> io::Result<Response> {
+    if request.body().remaining().is_some_and(|bytes| bytes <= WHOLE_BYTES_MAX) {
+        return Ok(Response::bytes("application/octet-stream", request.body_bytes()?));
+    }
     request.stream(Response::new(200), |body, out| io::copy(body, out).map(drop))
 }
 
@@ -96,7 +102,7 @@ fn main() -> anyhow::Result<()> {
             "--shards" => shards = value.parse()?,
             "--head-timeout-ms" => server = server.head_timeout(ms()?),
             "--idle-timeout-ms" => server = server.idle_timeout(ms()?),
-            "--body-timeout-ms" => server = server.body_timeout(ms()?),
+            "--body-timeout-ms" => server = server.body_timeout(ms()?).send_timeout(ms()?),
             "--body-bytes-max" => server = server.body_bytes_max(value.parse()?),
             _ => anyhow::bail!(USAGE),
         }

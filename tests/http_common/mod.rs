@@ -176,6 +176,10 @@ pub(crate) fn router() -> Router {
         .get("/host", |request: &mut Request| {
             request.authority().map(|authority| authority.as_str().to_owned())
         })
+        .get("/joined", |request: &mut Request| {
+            request.fields().joined("x-y").map(std::borrow::Cow::into_owned)
+        })
+        .get("/fields", |request: &mut Request| request.header_map().len().to_string())
         .get("/panic", |_: &mut Request| -> &str { panic!("a test's panic") })
         .get("/inject", |_: &mut Request| Response::text("x").with_header("X-Y", "a\r\nB: c"))
         .get("/status/{code}", |request: &mut Request| -> anyhow::Result<Response> {
@@ -198,6 +202,10 @@ pub(crate) fn router() -> Router {
         })
         .get("/long", |_: &mut Request| {
             Response::stream("text/plain", |body| body.write_all(b"12345")).with_length(3)
+        })
+        .get("/bytes/{n}", |request: &mut Request| -> anyhow::Result<Response> {
+            let n = request.param("n")?.parse()?;
+            Ok(Response::reader("text/plain", io::repeat(b'x').take(n)).with_length(n))
         })
         .get("/big", |_: &mut Request| {
             Response::reader("text/plain", io::repeat(b'x').take(100 << 20)).with_length(100 << 20)

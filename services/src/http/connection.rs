@@ -107,6 +107,14 @@ impl Context {
         }
         writer.finish(size, &self.date.get())
     }
+
+    /// Answers a request that can not be understood, or is not allowed, and gives the stream up.
+    #[cold]
+    pub(super) fn refuse(&self, wire: &Wire<'_>, peer: SocketAddr, reject: Reject) -> After {
+        access::refused(peer, reject);
+        encode_reject(&mut wire.out.borrow_mut(), reject, &self.date.get());
+        After::Linger
+    }
 }
 
 pub(super) type UpgradeFn = Box<dyn FnOnce(Upgraded)>;
@@ -316,12 +324,8 @@ impl Connection<'_> {
         self.refuse(wire, if expired { Reject::Timeout } else { Reject::Incomplete })
     }
 
-    /// Answers a request that can not be understood, or is not allowed, and gives the stream up.
-    #[cold]
     fn refuse(&self, wire: &Wire<'_>, reject: Reject) -> After {
-        access::refused(self.peer, reject);
-        encode_reject(&mut wire.out.borrow_mut(), reject, &self.context.date.get());
-        After::Linger
+        self.context.refuse(wire, self.peer, reject)
     }
 
     /// One request from its head to its response.

@@ -50,6 +50,10 @@ pub(super) fn finish(
     began: Option<Instant>,
 ) -> Result<Next, After> {
     let mut upgrade = None;
+    let is_doubtful = request.sent.is_none() && request.body.is_doubtful();
+    if is_doubtful {
+        request.wire.hold();
+    }
     let sent = match request.sent {
         Some(sent) => match response.body {
             Body::Sent => Ok(sent),
@@ -61,6 +65,9 @@ pub(super) fn finish(
         None => respond(&mut request, response, &mut upgrade),
     };
     let sent = sent?;
+    if is_doubtful {
+        look_at_body(&mut request)?;
+    }
     if let Some(began) = began {
         access::served(began, &request, sent.status, sent.bytes);
     }
@@ -79,6 +86,23 @@ pub(super) fn finish(
         (true, true) => Ok(Next::Request(leftover)),
         (false, true) if matches!(leftover, Leftover::WithHead(0)) => Err(After::Close),
         _ => Err(After::Linger),
+    }
+}
+
+/// A body in chunks that the handler has not read may still turn out to be malformed. As long as
+/// its response can be taken back, the answer is then that, as if the handler had read it.
+#[cold]
+fn look_at_body(request: &mut Request<'_>) -> Result<(), After> {
+    if request.wire.is_held() {
+        request.body.look_through(request.context.config().drain_bytes_max);
+    }
+    let reject = request.body.reject();
+    match reject.filter(|_| request.wire.take_back()) {
+        Some(reject) => Err(request.context.refuse(request.wire, request.peer, reject)),
+        None => {
+            request.wire.release();
+            Ok(())
+        }
     }
 }
 
