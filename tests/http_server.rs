@@ -49,6 +49,47 @@ fn e4_ten_thousand_pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn e6_an_answer_does_not_wait_for_the_next_handler() {
+    let _alone = alone();
+    static GATE: AtomicUsize = AtomicUsize::new(0);
+    let lab = Lab::with(
+        |b| b,
+        || {
+            router().get("/gate", |_: &mut Request| {
+                while GATE.load(Ordering::SeqCst) == 0 {
+                    cede::sleep(Duration::from_millis(1))?;
+                }
+                std::io::Result::Ok("passed")
+            })
+        },
+    );
+    let gate = b"GET /gate HTTP/1.1\r\nHost: a\r\n\r\n";
+    // Alone, behind others, and with one whose body is streamed while it is read.
+    let echo = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok";
+    for before in [GET.to_vec(), GET.repeat(50), [GET, echo].concat()] {
+        GATE.store(0, Ordering::SeqCst);
+        let mut stream = lab.connect();
+        stream.write_all(&[&before[..], gate, GET].concat()).unwrap();
+        let expected = before.windows(8).filter(|window| window == b"HTTP/1.1").count();
+        let mut bytes = Vec::new();
+        while bytes.windows(8).filter(|window| window == b"HTTP/1.1").count() < expected
+            || !(bytes.ends_with(b"hello") || bytes.ends_with(b"0\r\n\r\n"))
+        {
+            let mut piece = [0; 1000];
+            let n = stream.read(&mut piece).unwrap();
+            bytes.extend_from_slice(&piece[..n]);
+        }
+        // The handler still waits.
+        assert_eq!(answers(&bytes).len(), expected);
+        GATE.store(1, Ordering::SeqCst);
+        stream.write_all(LAST_REQUEST).unwrap();
+        let rest = answers(&read_all(&mut stream));
+        assert_eq!(rest.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 200, 299]);
+        assert_eq!(rest[0].body, b"passed");
+    }
+}
+
+#[test]
 fn g11_a_peer_that_reads_no_answers_is_not_read_from_for_ever() {
     let _alone = alone();
     let lab = Lab::with(

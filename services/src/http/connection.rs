@@ -8,8 +8,8 @@
 //!                                 └───┘ send, read           └─ more heads ──┘
 //! ```
 //!
-//! The surprising rule: output is sent when nothing more can be parsed, not after each response, so
-//! requests that came together are answered together.
+//! The surprising rule: output is sent when nothing more can be parsed or when a handler waits, not
+//! after each response, so requests that came together are answered together.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -36,12 +36,13 @@ use super::respond::{call, finish};
 use super::response::Response;
 use super::upgrade::Upgraded;
 use super::watch::{Link, Phase, Watch};
-use super::wire::Wire;
+use super::wire::{Flusher, Wire};
 
 /// What the connections of one shard share.
 pub(super) struct Context {
     config: Config,
     pub(super) watch: Watch,
+    pub(super) flusher: Flusher,
     pool: BufferPool,
     date: Cell<DateLine>,
     second: Cell<u64>,
@@ -52,6 +53,7 @@ impl Context {
     pub(super) fn new(config: Config) -> Self {
         let context = Self {
             watch: Watch::new(config.head_timeout, config.idle_timeout),
+            flusher: Flusher::default(),
             pool: BufferPool::new(config.limits.headers_max),
             date: Cell::new(DateLine::new(0)),
             second: Cell::new(0),
@@ -160,7 +162,7 @@ pub(super) fn upgrade(link: &Rc<Link>, buffered: Vec<u8>, run: UpgradeFn) {
 
 struct Connection<'a> {
     context: &'a Context,
-    link: &'a Link,
+    link: &'a Rc<Link>,
     peer: SocketAddr,
     served: usize,
     /// No head has come yet: the time for it began with the connection.
@@ -228,7 +230,7 @@ impl Connection<'_> {
 
     /// Answers all that has come, and what comes until nothing is left over.
     fn batch<H: Handler>(&mut self, buffers: &mut Buffers, handler: &H) -> After {
-        let wire = Wire::new(&self.link.stream, std::mem::take(&mut buffers.out));
+        let wire = Wire::new(self.link, std::mem::take(&mut buffers.out));
         let mut parser = HeadParser::new();
         let after = loop {
             match self.request(buffers, &mut parser, &wire, handler) {
@@ -237,7 +239,7 @@ impl Connection<'_> {
             }
         };
         let sent = wire.flush();
-        buffers.out = wire.out.into_inner();
+        buffers.out = wire.into_buffer();
         if sent.is_err() { After::Close } else { after }
     }
 
@@ -350,6 +352,7 @@ impl Connection<'_> {
                 self.decoder(framing, &head, handler).map_err(|reject| self.refuse(wire, reject))?
             }
         };
+        context.flusher.before_handler(self.link);
         self.served += 1;
         let closing = self.served >= context.config.requests_max || self.link.is_expired();
         let began = access::begin();
@@ -365,7 +368,7 @@ impl Connection<'_> {
             sent: None,
         };
         let response = call(handler, &mut request);
-        finish(request, response, began)
+        finish(&mut request, response, began)
     }
 
     /// The decoder for a body, under the limit of its route.

@@ -170,10 +170,11 @@ impl<'a> RequestBody<'a> {
     }
 
     /// What has come behind the body: bytes that came with the head, or else bytes read later.
-    pub(super) fn leftover(self) -> Leftover {
+    #[inline]
+    pub(super) fn leftover(&mut self) -> Leftover {
         match self.spare.is_empty() {
             true => Leftover::WithHead(self.buffered.len()),
-            false => Leftover::Later(self.spare, self.spare_start),
+            false => Leftover::Later(std::mem::take(&mut self.spare), self.spare_start),
         }
     }
 

@@ -45,7 +45,7 @@ pub(super) fn call<H: Handler>(handler: &H, request: &mut Request<'_>) -> Respon
 /// Writes the response, if the handler has not, and says what becomes of the connection.
 #[inline]
 pub(super) fn finish(
-    mut request: Request<'_>,
+    request: &mut Request<'_>,
     response: Response,
     began: Option<Instant>,
 ) -> Result<Next, After> {
@@ -62,14 +62,14 @@ pub(super) fn finish(
                 Err(After::Close)
             }
         },
-        None => respond(&mut request, response, &mut upgrade),
+        None => respond(request, response, &mut upgrade),
     };
     let sent = sent?;
     if is_doubtful {
-        look_at_body(&mut request)?;
+        look_at_body(request)?;
     }
     if let Some(began) = began {
-        access::served(began, &request, sent.status, sent.bytes);
+        access::served(began, request, sent.status, sent.bytes);
     }
     if let Some(run) = upgrade {
         request.wire.flush().map_err(|_| After::Close)?;
