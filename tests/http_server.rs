@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cede::http::{Event, Request, Response, Router, Sse};
-use http_common::{LAST_REQUEST, Lab, answers, read_all, router};
+use http_common::{LAST_REQUEST, Lab, answers, read_all, reset, router};
 
 /// Descriptors are the process's, so tests that count them run alone.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -239,11 +239,6 @@ fn e15_resets_in_every_phase_leave_nothing() {
     assert_eq!(lab.statuses([GET]), [200, 299], "others are served");
     common::eventually("all descriptors are closed", || common::fds() <= fds);
     common::eventually("all handlers have ended", || LIVE.load(Ordering::SeqCst) == 0);
-}
-
-fn reset(stream: TcpStream) {
-    let socket = socket2::Socket::from(stream);
-    socket.set_linger(Some(Duration::ZERO)).unwrap();
 }
 
 #[test]

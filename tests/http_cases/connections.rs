@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::Shutdown;
 
 use super::*;
+use crate::http_common::LAST_REQUEST;
 
 #[test]
 fn e_connections() {

@@ -18,7 +18,7 @@ mod limits;
 mod request_line;
 mod responses;
 
-use http_common::{LAST, LAST_REQUEST, Lab, answers};
+use http_common::{LAST, Lab, answers};
 
 /// Inputs longer than this are split at some offsets only.
 const SPLIT_ALL_BYTES_MAX: usize = 160;
@@ -47,8 +47,7 @@ fn check(lab: &Lab, name: &str, input: &[u8], expected: &[u16]) {
 /// The statuses of what is answered. A refusal has to say that it is the last.
 #[track_caller]
 fn statuses(lab: &Lab, parts: &[&[u8]]) -> Vec<u16> {
-    let parts = parts.iter().copied().chain([LAST_REQUEST]);
-    let answers = answers(&lab.talk(parts));
+    let answers = lab.answers_and_last(parts.iter().copied());
     if let Some(last) = answers.last()
         && last.status >= 400
     {

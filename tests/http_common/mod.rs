@@ -77,6 +77,14 @@ impl Lab {
 
     /// Sends the parts, ends the stream, and reads all that comes.
     pub(crate) fn talk<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+        let mut stream = self.send(parts);
+        let _ = stream.shutdown(Shutdown::Write);
+        let bytes = read_all(&mut stream);
+        reset(stream);
+        bytes
+    }
+
+    fn send<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> TcpStream {
         let mut stream = self.connect();
         for part in parts {
             // A server that has refused may have closed already.
@@ -84,15 +92,24 @@ impl Lab {
                 break;
             }
         }
-        let _ = stream.shutdown(Shutdown::Write);
-        read_all(&mut stream)
+        stream
     }
 
-    /// The statuses that come in answer to `input`, followed by a last request.
+    /// All that comes in answer to `input`, followed by a last request. It is the server that ends
+    /// the stream first, so thousands of these leave no ports behind that the system remembers.
+    pub(crate) fn answers_and_last<'a>(
+        &self,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Vec<Answer> {
+        let mut stream = self.send(parts.into_iter().chain([LAST_REQUEST]));
+        let bytes = read_all(&mut stream);
+        reset(stream);
+        answers(&bytes)
+    }
+
+    /// The statuses of [`answers_and_last`](Self::answers_and_last).
     pub(crate) fn statuses<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<u16> {
-        let parts: Vec<&[u8]> = parts.into_iter().chain([LAST_REQUEST]).collect();
-        let answers = answers(&self.talk(parts));
-        answers.iter().map(|answer| answer.status).collect()
+        self.answers_and_last(parts).iter().map(|answer| answer.status).collect()
     }
 }
 
@@ -100,6 +117,13 @@ impl Drop for Lab {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Closes a connection by a reset.
+pub(crate) fn reset(stream: TcpStream) {
+    let socket = socket2::Socket::from(stream);
+    // One that is closed already needs no reset.
+    let _ = socket.set_linger(Some(Duration::ZERO));
 }
 
 /// Reads to the end of the stream, be it by a reset.
