@@ -12,7 +12,7 @@ use cede::http::{Query, Request, Response, Router, Server};
 use serde::Deserialize;
 
 const USAGE: &str = "usage: http_lab [--addr ADDR] [--shards N] [--head-timeout-ms N] \
-    [--idle-timeout-ms N] [--body-timeout-ms N] [--body-bytes-max N]";
+    [--idle-timeout-ms N] [--body-timeout-ms N] [--body-bytes-max N] [--connections-max N]";
 
 /// Bytes that one request may make this server send.
 const SEND_BYTES_MAX: u64 = 1 << 32;
@@ -103,6 +103,7 @@ fn main() -> anyhow::Result<()> {
             "--head-timeout-ms" => server = server.head_timeout(ms()?),
             "--idle-timeout-ms" => server = server.idle_timeout(ms()?),
             "--body-timeout-ms" => server = server.body_timeout(ms()?).send_timeout(ms()?),
+            "--connections-max" => server = server.connections_max(value.parse()?),
             "--body-bytes-max" => server = server.body_bytes_max(value.parse()?),
             _ => anyhow::bail!(USAGE),
         }

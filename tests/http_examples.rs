@@ -3,10 +3,12 @@
 
 mod http_common;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use http_common::{answers, read_all};
 
@@ -19,7 +21,27 @@ struct Program {
 
 impl Program {
     fn start(name: &str, args: &[&str]) -> Self {
-        let mut child = Command::new(path(name)).args(args).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_with(Command::new(path(name)).args(args))
+    }
+
+    /// With a limit on descriptors.
+    fn start_limited(name: &str, args: &[&str], descriptors: u64) -> Self {
+        let mut command = Command::new(path(name));
+        // SAFETY: plain system calls between fork and exec, with a pointer that is valid for both.
+        unsafe {
+            command.args(args).pre_exec(move || {
+                let limit = libc::rlimit { rlim_cur: descriptors, rlim_max: descriptors };
+                match libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            });
+        }
+        Self::start_with(&mut command)
+    }
+
+    fn start_with(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
@@ -32,6 +54,12 @@ impl Program {
         stream.write_all(request.replace('%', "Host: a\r\n").as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         read_all(&mut stream)
+    }
+
+    /// The time that it has used so far.
+    fn cpu_time(&self) -> Duration {
+        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id())).unwrap();
+        Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
     }
 
     /// SIGTERM drains it, and then it ends by itself.
@@ -95,6 +123,40 @@ fn http_lab_has_its_routes_and_drains() {
     check("GET /status/700 HTTP/1.1\r\n%\r\n", 500, 0);
     check("GET /inject HTTP/1.1\r\n%\r\n", 500, 0);
     program.stop();
+}
+
+#[test]
+fn g15_no_descriptors_left_is_no_spin_and_passes() {
+    const CLIENTS: usize = 100;
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    // The default leaves some descriptors to others; a larger number runs into the system's limit.
+    for args in [&[][..], &["--connections-max", "1000"]] {
+        let args = [&["--addr", "127.0.0.1:0"], args].concat();
+        let program = Program::start_limited("http_lab", &args, 64);
+        let mut clients: Vec<TcpStream> = (0..CLIENTS)
+            .map(|_| {
+                let mut stream = TcpStream::connect(&program.addr).unwrap();
+                stream.set_read_timeout(Some(http_common::HANG)).unwrap();
+                stream.write_all(GET).unwrap();
+                stream
+            })
+            .collect();
+        let mut answer = [0; 12];
+        clients[0].read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        // Most of them are not accepted yet, and nothing happens for a while.
+        let used = program.cpu_time();
+        std::thread::sleep(Duration::from_millis(500));
+        let used = program.cpu_time() - used;
+        assert!(used < Duration::from_millis(250), "{used:?} for doing nothing");
+        // Each that leaves makes room for another.
+        for mut client in clients {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+            let bytes = read_all(&mut client);
+            assert!(bytes.ends_with(b"Hello, World!"));
+        }
+        program.stop();
+    }
 }
 
 #[test]

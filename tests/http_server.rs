@@ -117,6 +117,58 @@ fn f12_a_reader_that_stops_is_given_up() {
 }
 
 #[test]
+fn g9_slow_readers_with_the_smallest_window_cost_little() {
+    const READERS: usize = 50;
+    let _alone = alone();
+    static ENDED: AtomicUsize = AtomicUsize::new(0);
+    struct Ended;
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            ENDED.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let lab = Lab::with(
+        |b| b.send_timeout(Duration::from_millis(300)).shards(1),
+        || {
+            router().get("/endless", |_: &mut Request| {
+                let ended = Ended;
+                Response::stream("text/plain", move |body| {
+                    let _ended = &ended;
+                    loop {
+                        body.write_all(&[b'x'; 10_000])?;
+                    }
+                })
+            })
+        },
+    );
+    let before = common::resident();
+    let mut readers: Vec<TcpStream> = (0..READERS)
+        .map(|_| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+            let socket = socket.unwrap();
+            // The kernel has a least size of its own.
+            socket.set_recv_buffer_size(1).unwrap();
+            socket.connect(&lab.addr.into()).unwrap();
+            let mut stream = TcpStream::from(socket);
+            stream.set_read_timeout(Some(http_common::HANG)).unwrap();
+            stream.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    for _ in 0..20 {
+        for reader in &mut readers {
+            reader.read_exact(&mut [0]).unwrap();
+        }
+        assert_eq!(lab.statuses([GET]), [200, 299], "others are served");
+    }
+    let grown = common::resident().saturating_sub(before) / READERS;
+    assert!(grown < 256 * 1024, "{grown} bytes for each reader");
+    // Those that take nothing at all are given up.
+    common::eventually("all are given up", || ENDED.load(Ordering::SeqCst) == READERS);
+    readers.into_iter().for_each(reset);
+}
+
+#[test]
 fn requests_per_connection_end_with_a_close() {
     let _alone = alone();
     let lab = Lab::with(|b| b.requests_per_connection(3), router);
