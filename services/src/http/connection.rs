@@ -33,7 +33,7 @@ use super::proto::response::{ResponseWriter, encode_reject};
 use super::request::Request;
 use super::request_body::{Leftover, RequestBody};
 use super::respond::{call, finish};
-use super::response::Response;
+use super::response::{ContentType, Response};
 use super::upgrade::Upgraded;
 use super::watch::{Link, Phase, Watch};
 use super::wire::{Flusher, Wire};
@@ -98,8 +98,10 @@ impl Context {
     ) -> Result<BodyEncoder, EncodeError> {
         let mut out = wire.out.borrow_mut();
         let mut writer = ResponseWriter::start(&mut out, exchange, response.status)?;
-        if let Some(content_type) = response.content_type {
-            writer.field("Content-Type", content_type.as_bytes())?;
+        match response.content_type.map(ContentType::line) {
+            None => {}
+            Some(Ok(line)) => writer.known_line(line),
+            Some(Err(value)) => drop(writer.field("Content-Type", value.as_bytes())?),
         }
         for (name, value) in &response.fields {
             writer.field(name, value)?;
