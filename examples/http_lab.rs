@@ -4,7 +4,7 @@
 //!     curl -i http://127.0.0.1:8080/stream?chunks=3\&size=10
 //!     curl -i --data-binary @Cargo.toml http://127.0.0.1:8080/echo
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use cede::Runtime;
@@ -32,14 +32,20 @@ fn router() -> Router {
         })
 }
 
-/// Bodies of a declared length up to this are echoed when they are whole.
-const WHOLE_BYTES_MAX: u64 = 64 * 1024;
+/// Bodies up to this are echoed when they are whole, so that what is wrong with one is the answer;
+/// longer ones while they come. More than the usual limit of a body.
+const WHOLE_BYTES_MAX: u64 = 2 << 20;
 
 fn echo(request: &mut Request) -> io::Result<Response> {
-    if request.body().remaining().is_some_and(|bytes| bytes <= WHOLE_BYTES_MAX) {
-        return Ok(Response::bytes("application/octet-stream", request.body_bytes()?));
+    let mut start = Vec::new();
+    request.body().take(WHOLE_BYTES_MAX).read_to_end(&mut start)?;
+    if request.body().is_done() {
+        return Ok(Response::bytes("application/octet-stream", start));
     }
-    request.stream(Response::new(200), |body, out| io::copy(body, out).map(drop))
+    request.stream(Response::new(200), |body, out| {
+        out.write_all(&start)?;
+        io::copy(body, out).map(drop)
+    })
 }
 
 #[derive(Deserialize)]
@@ -80,7 +86,7 @@ struct Bytes {
 fn bytes(request: &mut Request) -> anyhow::Result<Response> {
     let Query(Bytes { n }) = request.extract()?;
     let n = n.min(SEND_BYTES_MAX);
-    let bytes = io::Read::take(io::repeat(b'x'), n);
+    let bytes = io::repeat(b'x').take(n);
     Ok(Response::reader("application/octet-stream", bytes).with_length(n))
 }
 

@@ -113,6 +113,10 @@ fn http_lab_has_its_routes_and_drains() {
     check("GET / HTTP/1.1\r\n%\r\n", 200, 13);
     check("POST /echo HTTP/1.1\r\n%Content-Length: 10\r\n\r\n0123456789", 200, 10);
     check("POST /echo HTTP/1.1\r\n%Content-Length: 11\r\n\r\n0123456789a", 413, 0);
+    let chunked = "POST /echo HTTP/1.1\r\n%Transfer-Encoding: chunked\r\n\r\n";
+    check(&format!("{chunked}a\r\n0123456789\r\n0\r\n\r\n"), 200, 10);
+    check(&format!("{chunked}a\r\n0123456789\r\n1\r\na\r\n0\r\n\r\n"), 413, 0);
+    check(&format!("{chunked}a\r\n01234"), 400, 0);
     check("GET /slow?ms=1 HTTP/1.1\r\n%\r\n", 200, 5);
     check("GET /slow?ms=x HTTP/1.1\r\n%\r\n", 400, 36);
     check("GET /panic HTTP/1.1\r\n%\r\n", 500, 0);
@@ -122,6 +126,25 @@ fn http_lab_has_its_routes_and_drains() {
     check("GET /status/204 HTTP/1.1\r\n%\r\n", 204, 0);
     check("GET /status/700 HTTP/1.1\r\n%\r\n", 500, 0);
     check("GET /inject HTTP/1.1\r\n%\r\n", 500, 0);
+    program.stop();
+}
+
+#[test]
+fn http_lab_echoes_long_bodies_while_they_come() {
+    const LEN: usize = 10 << 20;
+    let args = ["--addr", "127.0.0.1:0", "--body-bytes-max", "20000000"];
+    let program = Program::start("http_lab", &args);
+    let mut stream = TcpStream::connect(&program.addr).unwrap();
+    let mut writer = stream.try_clone().unwrap();
+    let sending = std::thread::spawn(move || {
+        let head = format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {LEN}\r\n\r\n");
+        writer.write_all(head.as_bytes()).unwrap();
+        writer.write_all(&vec![b'x'; LEN]).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let answers = answers(&read_all(&mut stream));
+    sending.join().unwrap();
+    assert_eq!((answers[0].status, answers[0].body.len()), (200, LEN));
     program.stop();
 }
 
