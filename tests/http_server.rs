@@ -178,6 +178,26 @@ fn requests_per_connection_end_with_a_close() {
 }
 
 #[test]
+fn a_close_that_the_peer_does_not_expect_is_no_reset() {
+    let _alone = alone();
+    let lab = Lab::with(|b| b.requests_per_connection(2), router);
+    let panic = &b"GET /panic HTTP/1.1\r\nHost: a\r\n\r\n"[..];
+    for requests in [panic, &GET.repeat(2)] {
+        let mut stream = lab.connect();
+        stream.write_all(requests).unwrap();
+        // The response is there, so the server has decided; requests that were on their way come.
+        let mut bytes = vec![0; 4];
+        stream.read_exact(&mut bytes).unwrap();
+        for _ in 0..10 {
+            stream.write_all(&GET.repeat(10)).unwrap();
+        }
+        stream.shutdown(Shutdown::Write).unwrap();
+        stream.read_to_end(&mut bytes).expect("no reset");
+        assert_eq!(answers(&bytes).last().unwrap().header("connection"), Some("close"));
+    }
+}
+
+#[test]
 fn e10_expect_100_continue() {
     let _alone = alone();
     let lab = Lab::new();

@@ -84,7 +84,13 @@ pub(super) fn finish(
     let leftover = request.body.leftover();
     match (sent.keep_alive, clean) {
         (true, true) => Ok(Next::Request(leftover)),
-        (false, true) if matches!(leftover, Leftover::WithHead(0)) => Err(After::Close),
+        // The peer has said that it sends no more. One that would have gone on may have sent more
+        // already, and a close with that unread would reset the connection (RFC 9112 section 9.6).
+        (false, true)
+            if !request.exchange.keep_alive && matches!(leftover, Leftover::WithHead(0)) =>
+        {
+            Err(After::Close)
+        }
         _ => Err(After::Linger),
     }
 }
