@@ -90,85 +90,6 @@ fn e6_an_answer_does_not_wait_for_the_next_handler() {
 }
 
 #[test]
-fn g11_a_peer_that_reads_no_answers_is_not_read_from_for_ever() {
-    let _alone = alone();
-    let lab = Lab::with(
-        |b| b.requests_per_connection(usize::MAX).send_timeout(Duration::from_millis(200)),
-        router,
-    );
-    let mut stream = lab.connect();
-    let flood = GET.repeat(1000);
-    // The buffers of both ends hold some megabytes; then the server closes.
-    let sent = (0..10_000).take_while(|_| stream.write_all(&flood).is_ok()).count();
-    assert!(sent < 10_000);
-}
-
-#[test]
-fn f12_a_reader_that_stops_is_given_up() {
-    let _alone = alone();
-    let lab = Lab::with(|b| b.send_timeout(SHORT), router);
-    let mut stream = lab.connect();
-    stream.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    // The drain waits for it, and does not wait in vain.
-    stream.peek(&mut [0]).unwrap();
-    lab.stop();
-    let got = read_all(&mut stream).len();
-    assert!(got < 100 << 20, "{got}");
-}
-
-#[test]
-fn g9_slow_readers_with_the_smallest_window_cost_little() {
-    const READERS: usize = 50;
-    let _alone = alone();
-    static ENDED: AtomicUsize = AtomicUsize::new(0);
-    struct Ended;
-    impl Drop for Ended {
-        fn drop(&mut self) {
-            ENDED.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-    let lab = Lab::with(
-        |b| b.send_timeout(Duration::from_millis(300)).shards(1),
-        || {
-            router().get("/endless", |_: &mut Request| {
-                let ended = Ended;
-                Response::stream("text/plain", move |body| {
-                    let _ended = &ended;
-                    loop {
-                        body.write_all(&[b'x'; 10_000])?;
-                    }
-                })
-            })
-        },
-    );
-    let before = common::resident();
-    let mut readers: Vec<TcpStream> = (0..READERS)
-        .map(|_| {
-            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-            let socket = socket.unwrap();
-            // The kernel has a least size of its own.
-            socket.set_recv_buffer_size(1).unwrap();
-            socket.connect(&lab.addr.into()).unwrap();
-            let mut stream = TcpStream::from(socket);
-            stream.set_read_timeout(Some(http_common::HANG)).unwrap();
-            stream.write_all(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-            stream
-        })
-        .collect();
-    for _ in 0..20 {
-        for reader in &mut readers {
-            reader.read_exact(&mut [0]).unwrap();
-        }
-        assert_eq!(lab.statuses([GET]), [200, 299], "others are served");
-    }
-    let grown = common::resident().saturating_sub(before) / READERS;
-    assert!(grown < 256 * 1024, "{grown} bytes for each reader");
-    // Those that take nothing at all are given up.
-    common::eventually("all are given up", || ENDED.load(Ordering::SeqCst) == READERS);
-    readers.into_iter().for_each(reset);
-}
-
-#[test]
 fn requests_per_connection_end_with_a_close() {
     let _alone = alone();
     let lab = Lab::with(|b| b.requests_per_connection(3), router);
@@ -416,43 +337,6 @@ fn events_are_sent_at_once() {
     assert!(text.contains("text/event-stream"));
     drop(stream);
     lab.stop();
-}
-
-#[test]
-fn more_connections_than_allowed_wait_for_their_turn() {
-    let _alone = alone();
-    let lab = Lab::with(|b| b.connections_max(2).shards(1), router);
-    let held: Vec<_> = (0..2)
-        .map(|_| {
-            let mut stream = lab.connect();
-            stream.write_all(GET).unwrap();
-            stream.peek(&mut [0]).unwrap();
-            stream
-        })
-        .collect();
-    let mut waiting = lab.connect();
-    waiting.write_all(LAST_REQUEST).unwrap();
-    waiting.set_nonblocking(true).unwrap();
-    assert!(waiting.read(&mut [0]).is_err());
-    waiting.set_nonblocking(false).unwrap();
-    drop(held);
-    assert_eq!(answers(&read_all(&mut waiting))[0].status, 299);
-}
-
-#[test]
-fn g10_many_idle_connections_do_not_keep_others_out() {
-    let _alone = alone();
-    let most = common::raise_descriptors() / 2 - 100;
-    let lab = Lab::new();
-    let idle: Vec<_> = (0..most.min(5000))
-        .map(|_| {
-            let mut stream = lab.connect();
-            stream.write_all(GET).unwrap();
-            stream
-        })
-        .collect();
-    assert_eq!(lab.statuses([GET]), [200, 299]);
-    drop(idle);
 }
 
 #[test]
