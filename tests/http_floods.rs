@@ -25,6 +25,34 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
 }
 
 #[test]
+fn g5_a_huge_length_takes_no_memory() {
+    const PEERS: usize = 100;
+    let _alone = alone();
+    let lab = Lab::with(|b| b.body_bytes_max(u64::MAX), router);
+    let before = common::resident();
+    let peers: Vec<TcpStream> = (0..PEERS)
+        .map(|n| {
+            let path = if n % 2 == 0 { "/read" } else { "/echo" };
+            let head =
+                format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 10737418240\r\n");
+            let mut stream = lab.connect();
+            stream.write_all(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes()).unwrap();
+            // It is being waited for.
+            stream.read_exact(&mut [0; 25]).unwrap();
+            stream
+        })
+        .collect();
+    let grown = common::resident().saturating_sub(before) / PEERS;
+    assert!(grown < 256 * 1024, "{grown} bytes for each peer");
+    peers.into_iter().for_each(reset);
+    drop(lab);
+    let refused = Lab::new().answers_and_last([
+        &b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 10737418240\r\n\r\n"[..],
+    ]);
+    assert_eq!(refused.iter().map(|answer| answer.status).collect::<Vec<_>>(), [413]);
+}
+
+#[test]
 fn g9_slow_readers_with_the_smallest_window_cost_little() {
     const READERS: usize = 50;
     let _alone = alone();
