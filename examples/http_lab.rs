@@ -108,7 +108,7 @@ fn main() -> anyhow::Result<()> {
             "--shards" => shards = value.parse()?,
             "--head-timeout-ms" => server = server.head_timeout(ms()?),
             "--idle-timeout-ms" => server = server.idle_timeout(ms()?),
-            "--body-timeout-ms" => server = server.body_timeout(ms()?).send_timeout(ms()?),
+            "--body-timeout-ms" => server = server.body_timeout(ms()?),
             "--connections-max" => server = server.connections_max(value.parse()?),
             "--body-bytes-max" => server = server.body_bytes_max(value.parse()?),
             _ => anyhow::bail!(USAGE),
