@@ -4,7 +4,7 @@
 //!     curl -i http://127.0.0.1:8080/stream?chunks=3\&size=10
 //!     curl -i --data-binary @Cargo.toml http://127.0.0.1:8080/echo
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use cede::Runtime;
@@ -12,7 +12,8 @@ use cede::http::{Query, Request, Response, Router, Server};
 use serde::Deserialize;
 
 const USAGE: &str = "usage: http_lab [--addr ADDR] [--shards N] [--head-timeout-ms N] \
-    [--idle-timeout-ms N] [--body-timeout-ms N] [--send-timeout-ms N] [--body-bytes-max N]";
+    [--idle-timeout-ms N] [--body-timeout-ms N] [--send-timeout-ms N] [--body-bytes-max N] \
+    [--connections-max N]";
 
 /// Bytes that one request may make this server send.
 const SEND_BYTES_MAX: u64 = 1 << 32;
@@ -32,8 +33,20 @@ fn router() -> Router {
         })
 }
 
+/// Bodies up to this are echoed when they are whole, so that what is wrong with one is the answer;
+/// longer ones while they come. More than the usual limit of a body.
+const WHOLE_BYTES_MAX: u64 = 2 << 20;
+
 fn echo(request: &mut Request) -> io::Result<Response> {
-    request.stream(Response::new(200), |body, out| io::copy(body, out).map(drop))
+    let mut start = Vec::new();
+    request.body().take(WHOLE_BYTES_MAX).read_to_end(&mut start)?;
+    if request.body().is_done() {
+        return Ok(Response::bytes("application/octet-stream", start));
+    }
+    request.stream(Response::new(200), |body, out| {
+        out.write_all(&start)?;
+        io::copy(body, out).map(drop)
+    })
 }
 
 #[derive(Deserialize)]
@@ -74,7 +87,7 @@ struct Bytes {
 fn bytes(request: &mut Request) -> anyhow::Result<Response> {
     let Query(Bytes { n }) = request.extract()?;
     let n = n.min(SEND_BYTES_MAX);
-    let bytes = io::Read::take(io::repeat(b'x'), n);
+    let bytes = io::repeat(b'x').take(n);
     Ok(Response::reader("application/octet-stream", bytes).with_length(n))
 }
 
@@ -98,6 +111,7 @@ fn main() -> anyhow::Result<()> {
             "--idle-timeout-ms" => server = server.idle_timeout(ms()?),
             "--body-timeout-ms" => server = server.body_timeout(ms()?),
             "--send-timeout-ms" => server = server.send_timeout(ms()?),
+            "--connections-max" => server = server.connections_max(value.parse()?),
             "--body-bytes-max" => server = server.body_bytes_max(value.parse()?),
             _ => anyhow::bail!(USAGE),
         }

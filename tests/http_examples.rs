@@ -4,8 +4,9 @@ mod http_common;
 #[path = "common/program.rs"]
 mod program;
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 use http_common::{answers, read_all};
 use program::Program;
@@ -36,6 +37,10 @@ fn http_lab_has_its_routes_and_drains() {
     check("GET / HTTP/1.1\r\n%\r\n", 200, 13);
     check("POST /echo HTTP/1.1\r\n%Content-Length: 10\r\n\r\n0123456789", 200, 10);
     check("POST /echo HTTP/1.1\r\n%Content-Length: 11\r\n\r\n0123456789a", 413, 0);
+    let chunked = "POST /echo HTTP/1.1\r\n%Transfer-Encoding: chunked\r\n\r\n";
+    check(&format!("{chunked}a\r\n0123456789\r\n0\r\n\r\n"), 200, 10);
+    check(&format!("{chunked}a\r\n0123456789\r\n1\r\na\r\n0\r\n\r\n"), 413, 0);
+    check(&format!("{chunked}a\r\n01234"), 400, 0);
     check("GET /slow?ms=1 HTTP/1.1\r\n%\r\n", 200, 5);
     check("GET /slow?ms=x HTTP/1.1\r\n%\r\n", 400, 36);
     check("GET /panic HTTP/1.1\r\n%\r\n", 500, 0);
@@ -46,6 +51,59 @@ fn http_lab_has_its_routes_and_drains() {
     check("GET /status/700 HTTP/1.1\r\n%\r\n", 500, 0);
     check("GET /inject HTTP/1.1\r\n%\r\n", 500, 0);
     program.stop();
+}
+
+#[test]
+fn http_lab_echoes_long_bodies_while_they_come() {
+    const LEN: usize = 10 << 20;
+    let args = ["--addr", "127.0.0.1:0", "--body-bytes-max", "20000000"];
+    let program = Program::start("http_lab", &args);
+    let mut stream = TcpStream::connect(&program.addr).unwrap();
+    let mut writer = stream.try_clone().unwrap();
+    let sending = std::thread::spawn(move || {
+        let head = format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {LEN}\r\n\r\n");
+        writer.write_all(head.as_bytes()).unwrap();
+        writer.write_all(&vec![b'x'; LEN]).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let answers = answers(&read_all(&mut stream));
+    sending.join().unwrap();
+    assert_eq!((answers[0].status, answers[0].body.len()), (200, LEN));
+    program.stop();
+}
+
+#[test]
+fn g15_no_descriptors_left_is_no_spin_and_passes() {
+    const CLIENTS: usize = 100;
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    // The default leaves some descriptors to others; a larger number runs into the system's limit.
+    for args in [&[][..], &["--connections-max", "1000"]] {
+        let args = [&["--addr", "127.0.0.1:0"], args].concat();
+        let program = Program::start_limited("http_lab", &args, Some(64));
+        let mut clients: Vec<TcpStream> = (0..CLIENTS)
+            .map(|_| {
+                let mut stream = TcpStream::connect(&program.addr).unwrap();
+                stream.set_read_timeout(Some(http_common::HANG)).unwrap();
+                stream.write_all(GET).unwrap();
+                stream
+            })
+            .collect();
+        let mut answer = [0; 12];
+        clients[0].read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        // Most of them are not accepted yet, and nothing happens for a while.
+        let used = program.cpu_time();
+        std::thread::sleep(Duration::from_millis(500));
+        let used = program.cpu_time() - used;
+        assert!(used < Duration::from_millis(250), "{used:?} for doing nothing");
+        // Each that leaves makes room for another.
+        for mut client in clients {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+            let bytes = read_all(&mut client);
+            assert!(bytes.ends_with(b"Hello, World!"));
+        }
+        program.stop();
+    }
 }
 
 #[test]

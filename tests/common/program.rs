@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 /// An example that serves, until it is dropped.
 pub(crate) struct Program {
@@ -18,14 +19,24 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start(name: &str, args: &[&str]) -> Self {
+        Self::start_limited(name, args, None)
+    }
+
+    /// With a limit on its descriptors, if any.
+    pub(crate) fn start_limited(name: &str, args: &[&str], descriptors: Option<u64>) -> Self {
         let mut command = Command::new(path(name));
         command.args(args).stdout(Stdio::piped());
         // A test that is killed takes it along.
-        // SAFETY: a plain system call between fork and exec.
+        // SAFETY: plain system calls between fork and exec; the pointer is valid for its call.
         unsafe {
-            command.pre_exec(|| {
+            command.pre_exec(move || {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                Ok(())
+                let Some(descriptors) = descriptors else { return Ok(()) };
+                let limit = libc::rlimit { rlim_cur: descriptors, rlim_max: descriptors };
+                match libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
             });
         }
         let mut child = command.spawn().unwrap();
@@ -43,6 +54,12 @@ impl Program {
     /// Descriptors that it has open.
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// The time that it has used so far.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id())).unwrap();
+        Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
     }
 
     /// SIGTERM drains it, and then it ends by itself.

@@ -77,6 +77,14 @@ impl Lab {
 
     /// Sends the parts, ends the stream, and reads all that comes.
     pub(crate) fn talk<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+        let mut stream = self.send(parts);
+        let _ = stream.shutdown(Shutdown::Write);
+        let bytes = read_all(&mut stream);
+        reset(stream);
+        bytes
+    }
+
+    fn send<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> TcpStream {
         let mut stream = self.connect();
         for part in parts {
             // A server that has refused may have closed already.
@@ -84,15 +92,24 @@ impl Lab {
                 break;
             }
         }
-        let _ = stream.shutdown(Shutdown::Write);
-        read_all(&mut stream)
+        stream
     }
 
-    /// The statuses that come in answer to `input`, followed by a last request.
+    /// All that comes in answer to `input`, followed by a last request. It is the server that ends
+    /// the stream first, so thousands of these leave no ports behind that the system remembers.
+    pub(crate) fn answers_and_last<'a>(
+        &self,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Vec<Answer> {
+        let mut stream = self.send(parts.into_iter().chain([LAST_REQUEST]));
+        let bytes = read_all(&mut stream);
+        reset(stream);
+        answers(&bytes)
+    }
+
+    /// The statuses of [`answers_and_last`](Self::answers_and_last).
     pub(crate) fn statuses<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<u16> {
-        let parts: Vec<&[u8]> = parts.into_iter().chain([LAST_REQUEST]).collect();
-        let answers = answers(&self.talk(parts));
-        answers.iter().map(|answer| answer.status).collect()
+        self.answers_and_last(parts).iter().map(|answer| answer.status).collect()
     }
 }
 
@@ -100,6 +117,13 @@ impl Drop for Lab {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Closes a connection by a reset.
+pub(crate) fn reset(stream: TcpStream) {
+    let socket = socket2::Socket::from(stream);
+    // One that is closed already needs no reset.
+    let _ = socket.set_linger(Some(Duration::ZERO));
 }
 
 /// Reads to the end of the stream, be it by a reset.
@@ -176,6 +200,10 @@ pub(crate) fn router() -> Router {
         .get("/host", |request: &mut Request| {
             request.authority().map(|authority| authority.as_str().to_owned())
         })
+        .get("/joined", |request: &mut Request| {
+            request.fields().joined("x-y").map(std::borrow::Cow::into_owned)
+        })
+        .get("/fields", |request: &mut Request| request.header_map().len().to_string())
         .get("/panic", |_: &mut Request| -> &str { panic!("a test's panic") })
         .get("/inject", |_: &mut Request| Response::text("x").with_header("X-Y", "a\r\nB: c"))
         .get("/status/{code}", |request: &mut Request| -> anyhow::Result<Response> {
@@ -198,6 +226,10 @@ pub(crate) fn router() -> Router {
         })
         .get("/long", |_: &mut Request| {
             Response::stream("text/plain", |body| body.write_all(b"12345")).with_length(3)
+        })
+        .get("/bytes/{n}", |request: &mut Request| -> anyhow::Result<Response> {
+            let n = request.param("n")?.parse()?;
+            Ok(Response::reader("text/plain", io::repeat(b'x').take(n)).with_length(n))
         })
         .get("/big", |_: &mut Request| {
             Response::reader("text/plain", io::repeat(b'x').take(100 << 20)).with_length(100 << 20)

@@ -143,11 +143,21 @@ impl Source {
         direction: Direction,
         operation: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
+        if self.turn.get() >= OPERATIONS_PER_TURN && self.is_ready(direction) {
+            self.end_turn()?;
+        }
+        self.attempt_in_place(direction, operation)
+    }
+
+    /// [`attempt`](Self::attempt) for a caller that may not give way, and that does not try again.
+    #[inline]
+    pub(crate) fn attempt_in_place<T>(
+        &self,
+        direction: Direction,
+        operation: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
         if !self.is_ready(direction) {
             return Err(io::ErrorKind::WouldBlock.into());
-        }
-        if self.turn.get() >= OPERATIONS_PER_TURN {
-            self.end_turn()?;
         }
         let result = operation(self.fd.as_fd());
         match &result {

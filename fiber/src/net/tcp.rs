@@ -227,6 +227,16 @@ impl TcpStream {
         self.source.attempt(Direction::Write, |fd| send(fd, buf))
     }
 
+    /// [`try_write`](Self::try_write) on behalf of another fiber, with a guarantee: this one does
+    /// not give way before the call returns, not even to be fair to others.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_write`](Self::try_write).
+    pub fn write_in_place(&self, buf: &[u8]) -> io::Result<usize> {
+        self.source.attempt_in_place(Direction::Write, |fd| send(fd, buf))
+    }
+
     pub(super) fn source(&self) -> (&Source, Option<Nanos>) {
         (&self.source, self.timeouts.write_limit())
     }

@@ -8,8 +8,8 @@
 //!                                 └───┘ send, read           └─ more heads ──┘
 //! ```
 //!
-//! The surprising rule: output is sent when nothing more can be parsed, not after each response, so
-//! requests that came together are answered together.
+//! The surprising rule: output is sent when nothing more can be parsed or when a handler waits, not
+//! after each response, so requests that came together are answered together.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -33,15 +33,16 @@ use super::proto::response::{ResponseWriter, encode_reject};
 use super::request::Request;
 use super::request_body::{Leftover, RequestBody};
 use super::respond::{call, finish};
-use super::response::Response;
+use super::response::{ContentType, Response};
 use super::upgrade::Upgraded;
 use super::watch::{Link, Phase, Watch};
-use super::wire::Wire;
+use super::wire::{Flusher, Wire};
 
 /// What the connections of one shard share.
 pub(super) struct Context {
     config: Config,
     pub(super) watch: Watch,
+    pub(super) flusher: Flusher,
     pool: BufferPool,
     date: Cell<DateLine>,
     second: Cell<u64>,
@@ -52,6 +53,7 @@ impl Context {
     pub(super) fn new(config: Config) -> Self {
         let context = Self {
             watch: Watch::new(config.head_timeout, config.idle_timeout),
+            flusher: Flusher::default(),
             pool: BufferPool::new(config.limits.headers_max),
             date: Cell::new(DateLine::new(0)),
             second: Cell::new(0),
@@ -96,8 +98,10 @@ impl Context {
     ) -> Result<BodyEncoder, EncodeError> {
         let mut out = wire.out.borrow_mut();
         let mut writer = ResponseWriter::start(&mut out, exchange, response.status)?;
-        if let Some(content_type) = response.content_type {
-            writer.field("Content-Type", content_type.as_bytes())?;
+        match response.content_type.map(ContentType::line) {
+            None => {}
+            Some(Ok(line)) => writer.known_line(line),
+            Some(Err(value)) => drop(writer.field("Content-Type", value.as_bytes())?),
         }
         for (name, value) in &response.fields {
             writer.field(name, value)?;
@@ -106,6 +110,14 @@ impl Context {
             writer.close();
         }
         writer.finish(size, &self.date.get())
+    }
+
+    /// Answers a request that can not be understood, or is not allowed, and gives the stream up.
+    #[cold]
+    pub(super) fn refuse(&self, wire: &Wire<'_>, peer: SocketAddr, reject: Reject) -> After {
+        access::refused(peer, reject);
+        encode_reject(&mut wire.out.borrow_mut(), reject, &self.date.get());
+        After::Linger
     }
 }
 
@@ -152,7 +164,7 @@ pub(super) fn upgrade(link: &Rc<Link>, buffered: Vec<u8>, run: UpgradeFn) {
 
 struct Connection<'a> {
     context: &'a Context,
-    link: &'a Link,
+    link: &'a Rc<Link>,
     peer: SocketAddr,
     served: usize,
     /// No head has come yet: the time for it began with the connection.
@@ -220,7 +232,7 @@ impl Connection<'_> {
 
     /// Answers all that has come, and what comes until nothing is left over.
     fn batch<H: Handler>(&mut self, buffers: &mut Buffers, handler: &H) -> After {
-        let wire = Wire::new(&self.link.stream, std::mem::take(&mut buffers.out));
+        let wire = Wire::new(self.link, std::mem::take(&mut buffers.out));
         let mut parser = HeadParser::new();
         let after = loop {
             match self.request(buffers, &mut parser, &wire, handler) {
@@ -229,7 +241,7 @@ impl Connection<'_> {
             }
         };
         let sent = wire.flush();
-        buffers.out = wire.out.into_inner();
+        buffers.out = wire.into_buffer();
         if sent.is_err() { After::Close } else { after }
     }
 
@@ -316,12 +328,8 @@ impl Connection<'_> {
         self.refuse(wire, if expired { Reject::Timeout } else { Reject::Incomplete })
     }
 
-    /// Answers a request that can not be understood, or is not allowed, and gives the stream up.
-    #[cold]
     fn refuse(&self, wire: &Wire<'_>, reject: Reject) -> After {
-        access::refused(self.peer, reject);
-        encode_reject(&mut wire.out.borrow_mut(), reject, &self.context.date.get());
-        After::Linger
+        self.context.refuse(wire, self.peer, reject)
     }
 
     /// One request from its head to its response.
@@ -346,6 +354,7 @@ impl Connection<'_> {
                 self.decoder(framing, &head, handler).map_err(|reject| self.refuse(wire, reject))?
             }
         };
+        context.flusher.before_handler(self.link);
         self.served += 1;
         let closing = self.served >= context.config.requests_max || self.link.is_expired();
         let began = access::begin();
@@ -361,7 +370,7 @@ impl Connection<'_> {
             sent: None,
         };
         let response = call(handler, &mut request);
-        finish(request, response, began)
+        finish(&mut request, response, began)
     }
 
     /// The decoder for a body, under the limit of its route.

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::extract::ExtractError;
 use super::proto::reject::Reject;
-use super::response::{Body, Response};
+use super::response::{Body, ContentType, Response};
 
 /// Something that can be turned into a response.
 ///
@@ -59,23 +59,21 @@ impl IntoResponse for Cow<'static, str> {
     }
 }
 
-const OCTETS: &str = "application/octet-stream";
-
 impl IntoResponse for &'static [u8] {
     fn into_response(self) -> Response {
-        Response::bytes(OCTETS, self)
+        Response::with_body(ContentType::Octets, Body::Static(self))
     }
 }
 
 impl IntoResponse for Vec<u8> {
     fn into_response(self) -> Response {
-        Response::bytes(OCTETS, self)
+        Response::with_body(ContentType::Octets, Body::Owned(self))
     }
 }
 
 impl IntoResponse for Bytes {
     fn into_response(self) -> Response {
-        Response::bytes(OCTETS, self)
+        Response::with_body(ContentType::Octets, Body::Bytes(self))
     }
 }
 

@@ -36,6 +36,10 @@ pub struct RequestBody<'a> {
     expects_continue: bool,
     /// Bytes of content read by the handler.
     bytes: u64,
+    /// Bytes of content thrown away.
+    drained: u64,
+    /// Nothing is read any more once the response has to go out.
+    looks_only: bool,
     failed: Option<Failed>,
 }
 
@@ -79,6 +83,8 @@ impl<'a> RequestBody<'a> {
             // Not needed once some of the body has come.
             expects_continue: exchange.expects_continue && buffered.is_empty(),
             bytes: 0,
+            drained: 0,
+            looks_only: false,
             failed: None,
         }
     }
@@ -111,6 +117,23 @@ impl<'a> RequestBody<'a> {
         self.failed.is_some()
     }
 
+    /// What was found to be wrong with it.
+    pub(super) fn reject(&self) -> Option<Reject> {
+        match self.failed {
+            Some(Failed::Reject(reject)) => Some(reject),
+            _ => None,
+        }
+    }
+
+    /// Whether nobody can say yet if it is well-formed, and it is cheap to find out: in chunks,
+    /// unread, and not held back by the peer.
+    #[inline]
+    pub(super) fn is_doubtful(&self) -> bool {
+        matches!(&self.decoder, BodyDecoder::Chunked(decoder) if !decoder.is_done())
+            && self.failed.is_none()
+            && !self.expects_continue
+    }
+
     /// Whether the rest can be thrown away cheaply, as far as can be told now: the connection may
     /// then be used again.
     pub(super) fn may_drain(&self, bytes_max: u64) -> bool {
@@ -126,25 +149,32 @@ impl<'a> RequestBody<'a> {
     /// Reads the rest and throws it away; whether the next request is where it belongs.
     pub(super) fn drain(&mut self, bytes_max: u64) -> bool {
         let mut scratch = [0; 512];
-        let mut drained = 0;
         while !self.is_done() {
             match self.read(&mut scratch) {
                 Ok(0) => break,
-                Ok(n) => drained += n as u64,
+                Ok(n) => self.drained += n as u64,
                 Err(_) => return false,
             }
-            if drained > bytes_max {
+            if self.drained > bytes_max {
                 return false;
             }
         }
         self.is_done()
     }
 
+    /// Reads what has come or comes while the response is held back, and throws it away.
+    pub(super) fn look_through(&mut self, bytes_max: u64) {
+        self.looks_only = true;
+        self.drain(bytes_max);
+        self.looks_only = false;
+    }
+
     /// What has come behind the body: bytes that came with the head, or else bytes read later.
-    pub(super) fn leftover(self) -> Leftover {
+    #[inline]
+    pub(super) fn leftover(&mut self) -> Leftover {
         match self.spare.is_empty() {
             true => Leftover::WithHead(self.buffered.len()),
-            false => Leftover::Later(self.spare, self.spare_start),
+            false => Leftover::Later(std::mem::take(&mut self.spare), self.spare_start),
         }
     }
 
@@ -178,6 +208,9 @@ impl<'a> RequestBody<'a> {
             if cede_fiber::with_deadline(HOLD_TIMEOUT, wait).is_ok() {
                 return Ok(());
             }
+        }
+        if self.looks_only && sent.is_ok() {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
         match self.wire.flush_body() {
             Ok(()) => Ok(()),

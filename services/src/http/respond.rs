@@ -45,11 +45,15 @@ pub(super) fn call<H: Handler>(handler: &H, request: &mut Request<'_>) -> Respon
 /// Writes the response, if the handler has not, and says what becomes of the connection.
 #[inline]
 pub(super) fn finish(
-    mut request: Request<'_>,
+    request: &mut Request<'_>,
     response: Response,
     began: Option<Instant>,
 ) -> Result<Next, After> {
     let mut upgrade = None;
+    let is_doubtful = request.sent.is_none() && request.body.is_doubtful();
+    if is_doubtful {
+        request.wire.hold();
+    }
     let sent = match request.sent {
         Some(sent) => match response.body {
             Body::Sent => Ok(sent),
@@ -58,11 +62,14 @@ pub(super) fn finish(
                 Err(After::Close)
             }
         },
-        None => respond(&mut request, response, &mut upgrade),
+        None => respond(request, response, &mut upgrade),
     };
     let sent = sent?;
+    if is_doubtful {
+        look_at_body(request)?;
+    }
     if let Some(began) = began {
-        access::served(began, &request, sent.status, sent.bytes);
+        access::served(began, request, sent.status, sent.bytes);
     }
     if let Some(run) = upgrade {
         request.wire.flush().map_err(|_| After::Close)?;
@@ -77,8 +84,31 @@ pub(super) fn finish(
     let leftover = request.body.leftover();
     match (sent.keep_alive, clean) {
         (true, true) => Ok(Next::Request(leftover)),
-        (false, true) if matches!(leftover, Leftover::WithHead(0)) => Err(After::Close),
+        // The peer has said that it sends no more. One that would have gone on may have sent more
+        // already, and a close with that unread would reset the connection (RFC 9112 section 9.6).
+        (false, true)
+            if !request.exchange.keep_alive && matches!(leftover, Leftover::WithHead(0)) =>
+        {
+            Err(After::Close)
+        }
         _ => Err(After::Linger),
+    }
+}
+
+/// A body in chunks that the handler has not read may still turn out to be malformed. As long as
+/// its response can be taken back, the answer is then that, as if the handler had read it.
+#[cold]
+fn look_at_body(request: &mut Request<'_>) -> Result<(), After> {
+    if request.wire.is_held() {
+        request.body.look_through(request.context.config().drain_bytes_max);
+    }
+    let reject = request.body.reject();
+    match reject.filter(|_| request.wire.take_back()) {
+        Some(reject) => Err(request.context.refuse(request.wire, request.peer, reject)),
+        None => {
+            request.wire.release();
+            Ok(())
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use super::upgrade::Upgraded;
 #[must_use = "a response that is not returned is never sent"]
 pub struct Response {
     pub(super) status: u16,
-    pub(super) content_type: Option<&'static str>,
+    pub(super) content_type: Option<ContentType>,
     pub(super) fields: Vec<(Cow<'static, str>, Cow<'static, [u8]>)>,
     pub(super) body: Body,
 }
@@ -76,8 +76,29 @@ impl Body {
     }
 }
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
+/// What a body is. The usual types are whole field lines already, which need no check.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ContentType {
+    Text,
+    Html,
+    Json,
+    Octets,
+    Other(&'static str),
+}
+
+impl ContentType {
+    /// The field line, where there is one; the value otherwise.
+    #[inline]
+    pub(super) fn line(self) -> Result<&'static [u8], &'static str> {
+        Ok(match self {
+            Self::Text => b"Content-Type: text/plain; charset=utf-8\r\n",
+            Self::Html => b"Content-Type: text/html; charset=utf-8\r\n",
+            Self::Json => b"Content-Type: application/json\r\n",
+            Self::Octets => b"Content-Type: application/octet-stream\r\n",
+            Self::Other(value) => return Err(value),
+        })
+    }
+}
 
 impl Response {
     /// A response without a body.
@@ -87,7 +108,7 @@ impl Response {
     }
 
     #[inline]
-    fn with_body(content_type: &'static str, body: Body) -> Self {
+    pub(super) fn with_body(content_type: ContentType, body: Body) -> Self {
         Self { status: 200, content_type: Some(content_type), fields: Vec::new(), body }
     }
 
@@ -98,26 +119,26 @@ impl Response {
             Cow::Borrowed(text) => Body::Static(text.as_bytes()),
             Cow::Owned(text) => Body::Owned(text.into_bytes()),
         };
-        Self::with_body(TEXT, body)
+        Self::with_body(ContentType::Text, body)
     }
 
     /// 200 with a page.
     pub fn html(page: impl Into<Cow<'static, str>>) -> Self {
         let mut response = Self::text(page);
-        response.content_type = Some(HTML);
+        response.content_type = Some(ContentType::Html);
         response
     }
 
     /// 200 with bytes of a type such as `image/png`.
     pub fn bytes(content_type: &'static str, bytes: impl Into<Bytes>) -> Self {
-        Self::with_body(content_type, Body::Bytes(bytes.into()))
+        Self::with_body(ContentType::Other(content_type), Body::Bytes(bytes.into()))
     }
 
     /// 200 with a value as JSON; 500 for one that has no JSON form, such as a map whose keys are
     /// not text.
     pub fn json(value: &(impl serde::Serialize + ?Sized)) -> Self {
         match serde_json::to_vec(value) {
-            Ok(json) => Self::with_body("application/json", Body::Owned(json)),
+            Ok(json) => Self::with_body(ContentType::Json, Body::Owned(json)),
             Err(error) => {
                 tracing::error!(%error, "a response has no JSON form");
                 Self::new(500_u16)
@@ -128,7 +149,7 @@ impl Response {
     /// 200 with all that a reader has; its reads may park the fiber. Without a length it is sent in
     /// chunks.
     pub fn reader(content_type: &'static str, reader: impl Read + 'static) -> Self {
-        Self::with_body(content_type, Body::Reader(Box::new(reader), None))
+        Self::with_body(ContentType::Other(content_type), Body::Reader(Box::new(reader), None))
     }
 
     /// 200 with a body that `write` writes piece by piece, after the handler has returned. Without
@@ -154,7 +175,7 @@ impl Response {
         content_type: &'static str,
         write: impl FnOnce(&mut BodyWriter<'_>) -> io::Result<()> + 'static,
     ) -> Self {
-        Self::with_body(content_type, Body::Stream(Box::new(write), None))
+        Self::with_body(ContentType::Other(content_type), Body::Stream(Box::new(write), None))
     }
 
     /// A redirect: 303 to look elsewhere by GET, 307 and 308 to ask elsewhere the same way.

@@ -56,6 +56,12 @@ pub(super) fn run_shard<H: Handler + 'static>(
         builder.spawn(move || server.keep_time())?
     };
     server.clock.replace(Some(clock.fiber()));
+    let flusher = {
+        let server = Rc::clone(&server);
+        let builder = cede_fiber::Builder::new().name("http-flush").no_deadline();
+        builder.spawn(move || server.context.flusher.run())?
+    };
+    server.context.flusher.set_fiber(flusher.fiber());
     let acceptor = {
         let server = Rc::clone(&server);
         let builder = cede_fiber::Builder::new().name("http-accept").no_deadline();
@@ -70,6 +76,7 @@ pub(super) fn run_shard<H: Handler + 'static>(
         server.drain()
     });
     clock.cancel();
+    flusher.cancel();
     control.lock().retain(|fiber| *fiber != server.supervisor);
     result.and(ended)
 }

@@ -22,6 +22,8 @@ use std::time::Duration;
 use cede_fiber::Fiber;
 use cede_fiber::net::TcpStream;
 
+use super::wire::Output;
+
 /// Lists in the ring.
 const RING: u64 = 512;
 /// A tick is this part of the shortest time-out, within these bounds.
@@ -45,6 +47,7 @@ pub(super) enum Phase {
 /// A connection, shared by its fiber and the watch.
 pub(super) struct Link {
     pub(super) stream: TcpStream,
+    pub(super) output: Output,
     pub(super) phase: Cell<Phase>,
     /// The last tick of the wait that is on.
     deadline: Cell<u64>,
@@ -57,6 +60,7 @@ impl Link {
     pub(super) fn new(stream: TcpStream) -> Rc<Self> {
         Rc::new(Self {
             stream,
+            output: Output::default(),
             phase: Cell::new(Phase::Busy),
             deadline: Cell::new(u64::MAX),
             expired: Cell::new(false),

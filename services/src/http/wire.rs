@@ -1,30 +1,114 @@
 //! The sending side of a connection: bytes are collected and sent together.
 //!
 //! The rule of this file: whoever is about to wait for the peer calls [`Wire::flush`] first, or
-//! both could wait for each other.
+//! both could wait for each other. A handler that waits for something else does not know of what
+//! was collected before it ran: for that there is the [`Flusher`], a fiber that is made ready when
+//! such a handler is called, and so runs as soon as the handler gives up control.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, Write};
+use std::rc::Rc;
 
+use cede_fiber::Fiber;
 use cede_fiber::net::TcpStream;
 
 use super::body_writer::Outgoing;
 use super::config::OUT_BYTES_MAX;
+use super::watch::Link;
+
+/// What a connection has to send; the flusher sees it too.
+#[derive(Default)]
+pub(super) struct Output {
+    /// Borrowed across a write's wait by the connection's own fiber. Empty while it is idle.
+    bytes: RefCell<Vec<u8>>,
+    /// A streamed response has begun here and none of it is sent: it can still be taken back.
+    held: Cell<Option<usize>>,
+    /// The flusher has it on its list.
+    is_listed: Cell<bool>,
+}
+
+impl Output {
+    /// Sends what the socket takes at once. Errors are for the connection's own fiber to find.
+    fn send_some(&self, stream: &TcpStream) {
+        let Ok(mut bytes) = self.bytes.try_borrow_mut() else { return };
+        let held = self.held.get();
+        let ready = bytes.get(..held.unwrap_or(bytes.len())).unwrap_or_default();
+        if ready.is_empty() {
+            return;
+        }
+        if let Ok(n) = stream.write_in_place(ready) {
+            bytes.drain(..n);
+            self.held.set(held.map(|start| start - n));
+        }
+    }
+}
+
+/// Sends the responses of earlier requests when the handler of a later one waits.
+///
+/// A handler that does not wait is done before the flusher runs, and then nothing is left to send:
+/// requests that came together are still answered by one write.
+#[derive(Default)]
+pub(super) struct Flusher {
+    list: RefCell<Vec<Rc<Link>>>,
+    fiber: OnceCell<Fiber>,
+}
+
+impl Flusher {
+    /// Says which fiber [runs](Self::run) it.
+    pub(super) fn set_fiber(&self, fiber: Fiber) {
+        // There is one for each shard, set once.
+        let _ = self.fiber.set(fiber);
+    }
+
+    /// A handler is about to be called on a connection that may have something to send.
+    #[inline]
+    pub(super) fn before_handler(&self, link: &Rc<Link>) {
+        let output = &link.output;
+        if !output.bytes.borrow().is_empty() && !output.is_listed.replace(true) {
+            self.list.borrow_mut().push(Rc::clone(link));
+            if let Some(fiber) = self.fiber.get() {
+                fiber.wakeup();
+            }
+        }
+    }
+
+    /// Serves until the fiber is cancelled.
+    pub(super) fn run(&self) {
+        while cede_fiber::park().is_ok() {
+            while let Some(link) = self.next() {
+                link.output.is_listed.set(false);
+                link.output.send_some(&link.stream);
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Rc<Link>> {
+        self.list.borrow_mut().pop()
+    }
+}
 
 /// The output of one connection while it is busy.
 pub(super) struct Wire<'c> {
     pub(super) stream: &'c TcpStream,
-    /// What is to be sent. Borrowed across a write's wait by the one fiber that uses it.
-    pub(super) out: RefCell<Vec<u8>>,
-    /// A streamed response has begun here and none of it is sent: it can still be taken back.
-    held: Cell<Option<usize>>,
+    /// What is to be sent.
+    pub(super) out: &'c RefCell<Vec<u8>>,
+    held: &'c Cell<Option<usize>>,
     /// The body of a streamed response.
     pub(super) body: RefCell<Option<Outgoing>>,
 }
 
 impl<'c> Wire<'c> {
-    pub(super) fn new(stream: &'c TcpStream, out: Vec<u8>) -> Self {
-        Self { stream, out: RefCell::new(out), held: Cell::new(None), body: RefCell::new(None) }
+    /// With an empty buffer to collect in.
+    pub(super) fn new(link: &'c Link, out: Vec<u8>) -> Self {
+        let Output { bytes, held, .. } = &link.output;
+        bytes.replace(out);
+        held.set(None);
+        Self { stream: &link.stream, out: bytes, held, body: RefCell::new(None) }
+    }
+
+    /// Hands the buffer back.
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.out.take()
     }
 
     /// A streamed response begins, which an error may still take back.

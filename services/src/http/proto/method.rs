@@ -90,10 +90,14 @@ impl Version {
     /// Reads the eight bytes that end a request line.
     #[inline]
     pub(super) fn parse(bytes: &[u8; 8]) -> Result<Self, Reject> {
+        // Nearly all of them are this one, which is one comparison.
+        if bytes == b"HTTP/1.1" { Ok(Self::Http11) } else { Self::parse_other(bytes) }
+    }
+
+    fn parse_other(bytes: &[u8; 8]) -> Result<Self, Reject> {
         match bytes {
-            b"HTTP/1.1" => Ok(Self::Http11),
             b"HTTP/1.0" => Ok(Self::Http10),
-            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(Self::Http11),
+            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Ok(Self::Http11),
             [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
                 Err(Reject::VersionUnknown)
             }

@@ -86,6 +86,14 @@ impl<'o> ResponseWriter<'o> {
         Ok(self)
     }
 
+    /// Adds a whole field line that is known to be right, with its CRLF, of a field that
+    /// [`field`](Self::field) has no interest in.
+    #[inline]
+    pub(in crate::http) fn known_line(&mut self, line: &'static [u8]) {
+        debug_assert!(line.ends_with(b"\r\n"));
+        self.out.extend_from_slice(line);
+    }
+
     /// Closes the connection after this response.
     #[inline]
     pub fn close(&mut self) -> &mut Self {
