@@ -7,6 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use may::coroutine::{self, JoinHandle};
 
 use crate::golang;
+use crate::nginx;
 use crate::sample::Miss;
 
 const LOCK: &str = include_str!("../Cargo.lock");
@@ -15,6 +16,11 @@ const LOCK: &str = include_str!("../Cargo.lock");
 pub fn version(who: &str) -> Option<String> {
     match base(who) {
         "go" => golang::version(),
+        "nginx" => nginx::find().map(|(_, version)| version),
+        // A crate of its own with may in its name.
+        "may" if who.contains("minihttp") => {
+            locked_version(LOCK, "may_minihttp").map(str::to_owned)
+        }
         name => locked_version(LOCK, name).map(str::to_owned),
     }
 }

@@ -14,11 +14,12 @@ use crate::compare::Comparison;
 use crate::doctor;
 use crate::golang;
 use crate::machine;
+use crate::nginx;
 use crate::process;
 use crate::progress::Progress;
 use crate::report::{self, Report, Row};
 use crate::sample::{Answer, Miss, Outcome};
-use crate::scenario::{Contestant, Job, Measure, Params, Program, Scenario};
+use crate::scenario::{Contestant, Job, Measure, Need, Params, Program, Scenario};
 use crate::scenarios;
 use crate::standing::{self, Standing};
 use crate::svg;
@@ -90,7 +91,7 @@ fn contestant_outcome(entry: &Entry) -> Outcome {
         cores: entry.cores.clone(),
     };
     match contestant.program {
-        Program::Rust(function) | Program::GoServer(function) => function(&job),
+        Program::Rust(function) | Program::Beside(_, function) => function(&job),
         Program::Go(args) => Err(golang::become_peer(&args(&job)?)),
     }
 }
@@ -99,8 +100,8 @@ fn contestant_outcome(entry: &Entry) -> Outcome {
 struct Run<'a> {
     options: &'a RunOptions,
     cores: Vec<usize>,
-    /// Why there are no Go contestants, if there are none.
-    no_go: Option<String>,
+    /// What some contestants need and this machine has not, and why.
+    missing: Vec<(Need, String)>,
     machine: String,
     commit: String,
     style: Style,
@@ -113,14 +114,15 @@ impl<'a> Run<'a> {
     fn prepare(options: &'a RunOptions) -> Result<Run<'a>, String> {
         let cores = affinity::allowed().map_err(|e| format!("the cores cannot be read: {e}"))?;
         let contestants = || options.scenarios.iter().flat_map(|s| s.contestants);
-        let uses_go = contestants().any(|c| c.program.uses_go());
-        let no_go = if uses_go { golang::build().err() } else { None };
+        let needed = |need| contestants().any(|c| c.program.need() == Some(need));
+        let missing = [Need::Go, Need::Nginx].into_iter().filter(|need| needed(*need));
+        let missing = missing.filter_map(|need| Some((need, why_missing(need)?))).collect();
         let turns: usize =
             options.scenarios.iter().map(|s| (s.cases)().len() * s.contestants.len()).sum();
         Ok(Run {
             options,
             cores,
-            no_go,
+            missing,
             machine: machine::description(),
             commit: machine::commit(),
             style: Style::of_stdout(),
@@ -164,7 +166,8 @@ impl<'a> Run<'a> {
             let (need, have) = (scenario.cores, self.cores.len());
             return Err(Miss::Skipped(format!("needs {need} cores, {have} may be used")));
         };
-        if let Some(why) = self.no_go.as_ref().filter(|_| contestant.program.uses_go()) {
+        let need = contestant.program.need();
+        if let Some((_, why)) = self.missing.iter().find(|(what, _)| Some(*what) == need) {
             return Err(Miss::Skipped(why.clone()));
         }
         let entry = Entry {
@@ -209,6 +212,14 @@ impl<'a> Run<'a> {
             }
         };
         scenario.measures.iter().enumerate().map(of_measure).collect()
+    }
+}
+
+/// Finds or builds what contestants need; why it cannot be had, if it cannot.
+fn why_missing(need: Need) -> Option<String> {
+    match need {
+        Need::Go => golang::build().err(),
+        Need::Nginx => nginx::missing(),
     }
 }
 

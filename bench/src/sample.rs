@@ -27,6 +27,12 @@ impl Sample {
         self.note = Some(note.into());
         self
     }
+
+    /// With the CPU time in user space as one value more.
+    pub fn with_user(mut self) -> Sample {
+        self.values.push(self.user_us_per_op);
+        self
+    }
 }
 
 /// Why there is no sample.

@@ -30,7 +30,7 @@ impl fmt::Debug for Scenario {
 }
 
 pub struct Measure {
-    /// Empty where the scenario has one measure; otherwise it becomes the parameter `measure`.
+    /// Empty for the main measure; otherwise it becomes the parameter `measure`.
     pub name: &'static str,
     pub unit: &'static str,
     pub better: Better,
@@ -66,14 +66,25 @@ pub enum Program {
     Rust(fn(&Job) -> Outcome),
     /// Runs in the Go program; the function gives its arguments, so that counts have one home.
     Go(fn(&Job) -> Result<Vec<String>, Miss>),
-    /// Runs in this program, with the Go program as a server beside it.
-    GoServer(fn(&Job) -> Outcome),
+    /// Runs in this program, with a server beside it that has to be installed or built.
+    Beside(Need, fn(&Job) -> Outcome),
 }
 
 impl Program {
-    pub fn uses_go(&self) -> bool {
-        matches!(self, Program::Go(_) | Program::GoServer(_))
+    pub fn need(&self) -> Option<Need> {
+        match self {
+            Program::Rust(_) => None,
+            Program::Go(_) => Some(Need::Go),
+            Program::Beside(need, _) => Some(*need),
+        }
     }
+}
+
+/// What a contestant needs of the machine besides this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    Go,
+    Nginx,
 }
 
 /// What one contestant is asked to do in one round.

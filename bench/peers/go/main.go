@@ -35,6 +35,7 @@ var scenarios = map[string]struct {
 	"channel":     {1, []string{"warm", "counted"}, channel},
 	"mutex":       {1, []string{"contenders", "warm", "counted"}, mutex},
 	"serve":       {1, []string{"fd", "once"}, serve},
+	"http-hello":  {1, []string{"port"}, httpHello},
 	"million":     {1, []string{"fibers"}, million},
 	"timers":      {1, timerFlags, timers},
 	"wake-across": {2, []string{"busy", "locked", "warm", "counted"}, wakeAcross},

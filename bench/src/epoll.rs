@@ -1,10 +1,15 @@
-//! As much of epoll as the floor and the load generator need.
+//! As much of epoll as the floors and the load generators need.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use crate::sample::Miss;
+
 /// Events of one wait at most.
-const EVENTS_MAX: usize = 256;
+const EVENTS_MAX: usize = 512;
+
+/// A server that says nothing for so long is stuck.
+const PATIENCE_MILLIS: i32 = 10_000;
 
 pub struct Epoll {
     fd: OwnedFd,
@@ -49,4 +54,14 @@ impl Epoll {
         };
         Ok(self.events.iter().take(got).map(|event| event.u64))
     }
+}
+
+/// Waits, and gives the tokens of what is ready; an error if the server is silent.
+pub fn ready(epoll: &mut Epoll, tokens: &mut Vec<usize>) -> Result<(), Miss> {
+    tokens.clear();
+    tokens.extend(epoll.wait(PATIENCE_MILLIS)?.map(|token| token as usize));
+    if tokens.is_empty() {
+        return Err(Miss::Failed("the server is silent".to_owned()));
+    }
+    Ok(())
 }
