@@ -12,7 +12,7 @@ use crate::machine;
 use crate::memory;
 use crate::nginx;
 use crate::scenario::{Need, Scenario};
-use crate::scenarios;
+use crate::scenarios::{self, http};
 
 /// A million fibers with a touched page each, their page tables, and room for the rest.
 const MEMORY_BYTES: u64 = 6 << 30;
@@ -28,7 +28,7 @@ enum Finding {
 /// Prints the findings; whether every contestant can run.
 pub fn examine() -> bool {
     println!("{}, commit {}", machine::description(), machine::commit());
-    let findings = [go(), nginx(), cores(), memory_size(), kernel(), governor(), load()];
+    let findings = [go(), nginx(), wrk(), cores(), memory_size(), kernel(), governor(), load()];
     for finding in &findings {
         match finding {
             Finding::Good(text) => println!("  ok       {text}"),
@@ -56,6 +56,13 @@ fn nginx() -> Finding {
             let users = users_of(Need::Nginx);
             Finding::Fault(format!("nginx, for {users}: {}", nginx::INSTALL))
         }
+    }
+}
+
+fn wrk() -> Finding {
+    match http::wrk_missing() {
+        None => Finding::Good("wrk, for --load wrk".to_owned()),
+        Some(why) => Finding::Hint(format!("{why} (only --load wrk needs it)")),
     }
 }
 
@@ -151,9 +158,7 @@ mod tests {
 
     #[test]
     fn users_are_named() {
-        assert_eq!(
-            users(|s| s.cores == 2),
-            "wake-across, echo, churn, http-hello, http-pipelined, http-churn"
-        );
+        let users = users_of(Need::Nginx);
+        assert_eq!(users, "http-hello, http-pipelined, http-churn, http-idle");
     }
 }

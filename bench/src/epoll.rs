@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use crate::sample::Miss;
 
@@ -36,6 +37,22 @@ impl Epoll {
             libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event)
         };
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// The same with a finer clock: an ordinary wait knows only milliseconds.
+    pub fn wait_for(&mut self, time: Duration) -> io::Result<impl Iterator<Item = u64> + '_> {
+        if !time.is_zero() {
+            let mut ready =
+                libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            let time = libc::timespec {
+                tv_sec: time.as_secs() as libc::time_t,
+                tv_nsec: time.subsec_nanos().into(),
+            };
+            // SAFETY: the pointers are valid for the call; a null pointer leaves the signals alone.
+            // Whatever it returns, the wait below tells what is ready.
+            unsafe { libc::ppoll(&raw mut ready, 1, &raw const time, std::ptr::null()) };
+        }
+        self.wait(0)
     }
 
     /// The tokens of what is ready; none if the time (-1: for ever) is over.

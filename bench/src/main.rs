@@ -17,6 +17,8 @@ mod compare;
 mod doctor;
 mod epoll;
 mod golang;
+mod latency;
+mod limits;
 mod machine;
 mod memory;
 mod meter;

@@ -46,6 +46,11 @@ pub fn tokio_current_thread() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
+/// Tokio on this many threads that steal work from each other.
+pub fn tokio_multi_thread(workers: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
+}
+
 /// Runs `main` as a coroutine of may with this many workers.
 ///
 /// It has a stack of its own size, so that it takes none from may's pool.

@@ -20,7 +20,7 @@ use crate::progress::Progress;
 use crate::report::{self, Report, Row};
 use crate::sample::{Answer, Miss, Outcome};
 use crate::scenario::{Contestant, Job, Measure, Need, Params, Program, Scenario};
-use crate::scenarios;
+use crate::scenarios::{self, http};
 use crate::standing::{self, Standing};
 use crate::svg;
 use crate::table::{self, Style};
@@ -31,6 +31,9 @@ const ROUND_SECONDS_MAX: u64 = 180;
 /// Runs, prints, writes what was asked for. `false` if a check failed or cede got slower.
 pub fn run_and_report(options: &RunOptions) -> Result<bool, String> {
     let old = options.compare.as_deref().map(report::read).transpose()?;
+    if let Some(why) = options.wrk.then(http::wrk_missing).flatten() {
+        return Err(why);
+    }
     for path in [&options.json, &options.plot].into_iter().flatten() {
         check_folder(path)?;
     }
@@ -41,7 +44,11 @@ pub fn run_and_report(options: &RunOptions) -> Result<bool, String> {
     let mut reports = Vec::new();
     for scenario in &options.scenarios {
         run.announce(scenario);
-        for params in (scenario.cases)() {
+        let by_wrk = options.wrk && http::wrk_can(scenario);
+        for mut params in (scenario.cases)() {
+            if by_wrk {
+                params = params.with(http::LOAD_PARAM, http::LOAD_WRK);
+            }
             let of_case = run.case(scenario, &params);
             run.progress.wipe();
             for (i, report) in of_case.iter().enumerate() {
@@ -83,12 +90,15 @@ fn contestant_outcome(entry: &Entry) -> Outcome {
     let contestant = contestant.ok_or_else(|| {
         Miss::Failed(format!("{} has no contestant {}", scenario.name, entry.who))
     })?;
+    let spare_cores = affinity::allowed()?.into_iter().filter(|c| !entry.cores.contains(c));
+    let spare_cores = spare_cores.collect();
     affinity::pin(&entry.cores)?;
     let job = Job {
         scenario: entry.scenario.clone(),
         params: entry.params.clone(),
         quick: entry.quick,
         cores: entry.cores.clone(),
+        spare_cores,
     };
     match contestant.program {
         Program::Rust(function) | Program::Beside(_, function) => function(&job),

@@ -95,6 +95,8 @@ pub struct Job {
     pub quick: bool,
     /// The cores that this process is pinned to.
     pub cores: Vec<usize>,
+    /// Cores that it may pin itself to besides, if the machine has any.
+    pub spare_cores: Vec<usize>,
 }
 
 impl Job {
@@ -181,7 +183,13 @@ mod tests {
     #[test]
     fn a_job_reads_its_params_and_says_which_is_wrong() {
         let params = Params::new().with("shards", "busy").with("fibers", 1000);
-        let job = Job { scenario: String::new(), params, quick: true, cores: vec![0] };
+        let job = Job {
+            scenario: String::new(),
+            params,
+            quick: true,
+            cores: vec![0],
+            spare_cores: vec![],
+        };
         assert_eq!(job.number("fibers").ok(), Some(1000));
         assert_eq!(job.word("shards").ok(), Some("busy"));
         assert_eq!(job.count(10, 5), 5);
@@ -193,8 +201,13 @@ mod tests {
 
     #[test]
     fn a_job_too_big_for_the_machine_is_skipped() {
-        let job =
-            Job { scenario: String::new(), params: Params::new(), quick: false, cores: vec![0] };
+        let job = Job {
+            scenario: String::new(),
+            params: Params::new(),
+            quick: false,
+            cores: vec![0],
+            spare_cores: vec![],
+        };
         assert!(job.needs_memory(1).is_ok());
         assert!(matches!(job.needs_memory(u64::MAX), Err(Miss::Skipped(_))));
     }

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::affinity;
+use crate::memory::Memory;
 use crate::meter::Spent;
 use crate::sample::{Miss, Outcome, Sample};
 use crate::scenario::Job;
@@ -80,6 +82,10 @@ impl Server {
             }
             None => outcome,
         }
+    }
+
+    pub fn memory(&self) -> io::Result<Memory> {
+        Memory::of(Path::new(&format!("/proc/{}", self.pid)))
     }
 
     fn has_ended(&self) -> Option<i32> {

@@ -36,6 +36,8 @@ var scenarios = map[string]struct {
 	"mutex":       {1, []string{"contenders", "warm", "counted"}, mutex},
 	"serve":       {1, []string{"fd", "once"}, serve},
 	"http-hello":  {1, []string{"port"}, httpHello},
+	"http-json":   {1, []string{"port"}, httpJSON},
+	"http-tail":   {2, []string{"port"}, httpTail},
 	"million":     {1, []string{"fibers"}, million},
 	"timers":      {1, timerFlags, timers},
 	"wake-across": {2, []string{"busy", "locked", "warm", "counted"}, wakeAcross},

@@ -5,7 +5,7 @@
 
 mod block_on;
 mod channel;
-mod http;
+pub mod http;
 mod million;
 mod mutex;
 mod ping_pong;
@@ -34,6 +34,9 @@ pub static ALL: &[&Scenario] = &[
     &http::HELLO,
     &http::PIPELINED,
     &http::CHURN,
+    &http::JSON,
+    &http::IDLE,
+    &http::TAIL,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scenario, String> {

@@ -45,8 +45,18 @@ pub fn with_server<T>(
     drive: impl FnOnce(&Server, &Place) -> Result<T, Miss>,
 ) -> Result<T, Miss> {
     let (server_core, load_core) = server::cores(job)?;
+    with_server_on(&[server_core], &[load_core], serve, drive)
+}
+
+/// The same on these cores.
+pub fn with_server_on<T>(
+    server_cores: &[usize],
+    load_cores: &[usize],
+    serve: Serve,
+    drive: impl FnOnce(&Server, &Place) -> Result<T, Miss>,
+) -> Result<T, Miss> {
     let place = Place::find()?;
-    let server = Server::fork(&[server_core], || serve(&place))?;
-    affinity::pin(&[load_core])?;
+    let server = Server::fork(server_cores, || serve(&place))?;
+    affinity::pin(load_cores)?;
     server.verdict(drive(&server, &place))
 }

@@ -9,11 +9,31 @@
 //!           exchange: what is asked, what must come back      servers/: one file per contestant
 //! ```
 
+mod api;
 mod contest;
 mod exchange;
 mod hello;
+mod idle;
+mod json;
 mod load;
 mod response;
 mod servers;
+mod tail;
 
-pub use hello::{CHURN, HELLO, PIPELINED};
+use crate::scenario::{Better, Measure};
+
+pub use hello::{CHURN, HELLO, LOAD_PARAM, LOAD_WRK, PIPELINED, wrk_can};
+pub use idle::SCENARIO as IDLE;
+pub use json::SCENARIO as JSON;
+pub use load::wrk_missing;
+pub use tail::SCENARIO as TAIL;
+
+/// The two figures of the scenarios that are about CPU time.
+const CPU_MEASURES: &[Measure] = &[
+    Measure { name: "", unit: "us of server CPU per request", better: Better::Lower },
+    Measure {
+        name: "user",
+        unit: "us of server CPU in user space per request",
+        better: Better::Lower,
+    },
+];

@@ -9,6 +9,11 @@
 mod churn;
 mod closed;
 mod connection;
+mod paced;
+mod wrk;
 
 pub use churn::churn;
 pub use closed::{Closed, closed};
+pub use connection::open_all;
+pub use paced::{Paced, paced};
+pub use wrk::{Wrk, wrk, wrk_missing};

@@ -1,40 +1,99 @@
-//! hyper on tokio's current-thread runtime, a task for each connection.
+//! hyper on tokio, a task for each connection.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::io;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
 use super::Place;
+use super::burn::{BURNT, Burn};
 use crate::peers;
 use crate::sample::Miss;
+use crate::scenarios::http::api::{self, KINDS, Order, Receipt};
 use crate::scenarios::http::exchange::HELLO;
+
+type Answer = Result<Response<Full<Bytes>>, Box<dyn Error + Send + Sync>>;
+/// From a path to its kind; never freed, so that every connection's service is a plain copy.
+type Routes = &'static matchit::Router<&'static str>;
 
 pub fn hello(place: &Place) -> Result<(), Miss> {
     let runtime = peers::tokio_current_thread()?;
-    Err(runtime.block_on(serve(place, |_| async {
-        Response::builder()
-            .header(CONTENT_TYPE, const { HeaderValue::from_static("text/plain; charset=utf-8") })
-            .body(Full::new(Bytes::from_static(HELLO.as_bytes())))
-    })))
+    serve(&runtime, place, |_| async { text(HELLO) })
 }
 
-/// Accepts for ever; the error is why it could not.
-async fn serve<F, R>(place: &Place, handler: F) -> Miss
+pub fn json(place: &Place) -> Result<(), Miss> {
+    let mut routes = matchit::Router::new();
+    for kind in KINDS {
+        routes.insert(api::route(kind), kind).map_err(peers::failed)?;
+    }
+    let routes: Routes = Box::leak(Box::new(routes));
+    let runtime = peers::tokio_current_thread()?;
+    serve(&runtime, place, move |request| receipt(request, routes))
+}
+
+/// Burns where the request is handled, on one of two workers.
+pub fn burn(place: &Place) -> Result<(), Miss> {
+    let burn = Burn::calibrate()?;
+    serve(&peers::tokio_multi_thread(2)?, place, move |request| async move {
+        if request.uri().path() != "/burn" {
+            return text(HELLO);
+        }
+        burn.once();
+        text(BURNT)
+    })
+}
+
+/// Burns on the pool of threads that may block.
+pub fn burn_apart(place: &Place) -> Result<(), Miss> {
+    let burn = Burn::calibrate()?;
+    serve(&peers::tokio_multi_thread(2)?, place, move |request| async move {
+        if request.uri().path() != "/burn" {
+            return text(HELLO);
+        }
+        tokio::task::spawn_blocking(move || burn.once()).await?;
+        text(BURNT)
+    })
+}
+
+fn text(text: &'static str) -> Answer {
+    answer("text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+}
+
+fn answer(content_type: &'static str, body: Bytes) -> Answer {
+    let content_type = HeaderValue::from_static(content_type);
+    Ok(Response::builder().header(CONTENT_TYPE, content_type).body(Full::new(body))?)
+}
+
+async fn receipt(request: Request<Incoming>, routes: Routes) -> Answer {
+    let (head, body) = request.into_parts();
+    let routed = routes.at(head.uri.path()).ok().filter(|_| head.method == Method::POST);
+    let id = routed.as_ref().and_then(|matched| matched.params.get("id")?.parse().ok());
+    let (Some(matched), Some(id)) = (routed, id) else {
+        return Ok(Response::builder().status(StatusCode::NOT_FOUND).body(Full::default())?);
+    };
+    let order: Order = serde_json::from_slice(&body.collect().await?.to_bytes())?;
+    let receipt = serde_json::to_vec(&Receipt::of(matched.value, id, order))?;
+    answer("application/json", receipt.into())
+}
+
+/// Accepts for ever; returns only with the reason why it could not.
+fn serve<F, R>(runtime: &Runtime, place: &Place, handler: F) -> Result<(), Miss>
 where
     F: Fn(Request<Incoming>) -> R + Copy + Send + 'static,
-    R: Future<Output = Result<Response<Full<Bytes>>, hyper::http::Error>> + Send,
+    R: Future<Output = Answer> + Send,
 {
-    let accepting = async {
+    let ended: io::Result<Infallible> = runtime.block_on(async {
         let listener = TcpListener::bind(place.address).await?;
         loop {
             let (stream, _) = listener.accept().await?;
@@ -46,10 +105,6 @@ where
                 let _ = builder.serve_connection(TokioIo::new(stream), service_fn(handler)).await;
             });
         }
-    };
-    let ended: io::Result<Infallible> = accepting.await;
-    match ended {
-        Ok(never) => match never {},
-        Err(error) => error.into(),
-    }
+    });
+    ended.map(|never| match never {}).map_err(Miss::from)
 }

@@ -2,6 +2,8 @@
 //!
 //! Each binds the address by itself, sets TCP_NODELAY where it lets one, and sends a `Date`.
 
+pub mod axum;
+pub mod burn;
 #[cfg(feature = "cede")]
 pub mod cede;
 pub mod floor;
