@@ -71,7 +71,7 @@ impl Server {
     }
 
     pub fn clock(&self) -> Clock {
-        Clock { pid: self.pid, started: None, spent: None }
+        Clock::of(self.pid)
     }
 
     /// What the load says, unless the server's own end explains it.
@@ -128,6 +128,10 @@ struct Charged {
 }
 
 impl Clock {
+    pub fn of(pid: libc::pid_t) -> Clock {
+        Clock { pid, started: None, spent: None }
+    }
+
     pub fn start(&mut self) -> Result<(), Miss> {
         self.started = Some(charged(self.pid)?);
         Ok(())

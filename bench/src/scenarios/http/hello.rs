@@ -122,7 +122,7 @@ fn paced_note(
 
 fn once(job: &Job, serve: Serve) -> Outcome {
     let connections = job.number("connections")? as usize;
-    let counted = job.count(100_000, 30_000);
+    let counted = job.count(150_000, 50_000);
     with_server(job, serve, |server, place| {
         let exchange = Exchange::last_hello(place.address);
         let mut clock = server.clock();

@@ -20,7 +20,7 @@ use std::os::fd::AsRawFd;
 
 use crate::sample::{Miss, Outcome};
 use crate::scenario::{Better, Contestant, Job, Measure, Need, Params, Program, Scenario};
-use crate::server;
+use crate::server::{self, Clock};
 
 /// The length of a message, either way.
 const MESSAGE_BYTES: usize = 100;
@@ -122,6 +122,9 @@ enum Service {
 /// Serves the listener for ever; returns only with an error.
 type Serve = fn(TcpListener, Service) -> Result<(), Miss>;
 
+/// Drives the server with this many connections: so many operations that warm, and those that count.
+type Load = fn(SocketAddr, usize, u64, u64, &mut Clock) -> Result<(), Miss>;
+
 /// Longer than any number of connections under way.
 const BACKLOG: i32 = 1024;
 
@@ -129,23 +132,16 @@ fn contest(job: &Job, serve: Serve) -> Outcome {
     let connections = job.number("connections")? as usize;
     let (listener, address) = listen()?;
     // Of the two scenarios only one is called `churn`; its connections are those at a time.
-    if job.scenario == CHURN.name {
-        let counted = job.count(50_000, 10_000);
-        server::measure(
-            job,
-            counted,
-            || serve(listener, Service::Once),
-            |clock| client::churn(address, connections, counted / 5, counted, clock),
-        )
-    } else {
-        let counted = job.count(400_000, 100_000);
-        server::measure(
-            job,
-            counted,
-            || serve(listener, Service::Echo),
-            |clock| client::echo(address, connections, counted / 5, counted, clock),
-        )
-    }
+    let (service, counted, load): (_, _, Load) = match job.scenario == CHURN.name {
+        true => (Service::Once, job.count(50_000, 10_000), client::churn),
+        false => (Service::Echo, job.count(400_000, 100_000), client::echo),
+    };
+    server::measure(
+        job,
+        counted,
+        || serve(listener, service),
+        |clock| load(address, connections, counted / 5, counted, clock),
+    )
 }
 
 fn listen() -> io::Result<(TcpListener, SocketAddr)> {

@@ -10,6 +10,8 @@ mod churn;
 mod closed;
 mod connection;
 mod paced;
+#[cfg(test)]
+mod tests;
 mod wrk;
 
 pub use churn::churn;
