@@ -15,6 +15,8 @@ use crate::scenarios::http::exchange::{Exchange, HELLO};
 use crate::socket;
 
 const LISTENER: u64 = u64::MAX;
+/// As much as one receive may bring: more than a full batch of pipelined requests.
+const BUFFER_BYTES: usize = 16 * 1024;
 /// Requests that are answered with one send at most.
 const DEPTH_MAX: usize = 64;
 
@@ -34,6 +36,7 @@ fn serve(place: &Place, request: &[u8], once: bool) -> Result<(), Miss> {
     let mut epoll = Epoll::new()?;
     epoll.add(listener, LISTENER)?;
     let mut accepted = Vec::new();
+    let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let tokens = epoll.wait(-1)?;
         answers.date_from_clock();
@@ -46,7 +49,7 @@ fn serve(place: &Place, request: &[u8], once: bool) -> Result<(), Miss> {
                 continue;
             }
             let connection = token as RawFd;
-            if !answer(connection, request, &answers) || once {
+            if !answer(connection, request, &answers, &mut buffer) || once {
                 // SAFETY: the descriptor is this server's, and nothing uses it any more.
                 unsafe { libc::close(connection) };
             }
@@ -58,8 +61,7 @@ fn serve(place: &Place, request: &[u8], once: bool) -> Result<(), Miss> {
 }
 
 /// False if the connection has come to its end.
-fn answer(connection: RawFd, request: &[u8], answers: &Answers) -> bool {
-    let mut buffer = [0_u8; 16 * 1024];
+fn answer(connection: RawFd, request: &[u8], answers: &Answers, buffer: &mut [u8]) -> bool {
     // SAFETY: the pointer is valid for writes of the length.
     let got = unsafe { libc::recv(connection, buffer.as_mut_ptr().cast(), buffer.len(), 0) };
     let got = usize::try_from(got).unwrap_or(0);
