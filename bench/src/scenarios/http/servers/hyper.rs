@@ -67,12 +67,14 @@ pub fn burn_apart(place: &Place) -> Result<(), Miss> {
 }
 
 fn text(text: &'static str) -> Answer {
-    answer("text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+    let content_type = const { HeaderValue::from_static("text/plain; charset=utf-8") };
+    answer(content_type, Bytes::from_static(text.as_bytes()))
 }
 
-fn answer(content_type: &'static str, body: Bytes) -> Answer {
-    let content_type = HeaderValue::from_static(content_type);
-    Ok(Response::builder().header(CONTENT_TYPE, content_type).body(Full::new(body))?)
+fn answer(content_type: HeaderValue, body: Bytes) -> Answer {
+    let mut response = Response::new(Full::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    Ok(response)
 }
 
 async fn receipt(request: Request<Incoming>, routes: Routes) -> Answer {
@@ -84,7 +86,7 @@ async fn receipt(request: Request<Incoming>, routes: Routes) -> Answer {
     };
     let order: Order = serde_json::from_slice(&body.collect().await?.to_bytes())?;
     let receipt = serde_json::to_vec(&Receipt::of(matched.value, id, order))?;
-    answer("application/json", receipt.into())
+    answer(const { HeaderValue::from_static("application/json") }, receipt.into())
 }
 
 /// Accepts for ever; returns only with the reason why it could not.
