@@ -66,7 +66,11 @@ pub const CHURN: Scenario = Scenario {
     contestants: &[
         #[cfg(feature = "cede")]
         rust("cede", settings::CEDE, |job| once(job, cede::hello)),
-        rust("floor", settings::FLOOR, |job| once(job, floor::once)),
+        rust(
+            "floor",
+            "one thread, epoll; registers a connection only if nothing has come yet",
+            |job| once(job, floor::once),
+        ),
         rust("hyper", settings::HYPER, |job| once(job, hyper::hello)),
         nginx(settings::NGINX, |job| once(job, servers::nginx::hello)),
         go(settings::GO, |job| once(job, servers::go::hello)),

@@ -3,7 +3,7 @@
 //! It parses nothing: it takes what it receives for whole requests of the known length, and closes
 //! the connection if that is not so, which the load generator would see.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -32,6 +32,8 @@ fn serve(place: &Place, request: &[u8], once: bool) -> Result<(), Miss> {
     let listener = TcpListener::bind(place.address)?;
     listener.set_nonblocking(true)?;
     let listener = listener.as_raw_fd();
+    // Connections inherit it.
+    socket::no_delay(listener)?;
     let mut answers = Answers::new(once);
     let mut epoll = Epoll::new()?;
     epoll.add(listener, LISTENER)?;
@@ -43,15 +45,13 @@ fn serve(place: &Place, request: &[u8], once: bool) -> Result<(), Miss> {
         for token in tokens {
             if token == LISTENER {
                 while let Some(connection) = socket::accept(listener)? {
-                    socket::no_delay(connection)?;
-                    accepted.push(connection);
+                    // One that is to be answered once need not be registered if it has asked.
+                    if !once || answer(connection, request, &answers, &mut buffer) == After::Open {
+                        accepted.push(connection);
+                    }
                 }
-                continue;
-            }
-            let connection = token as RawFd;
-            if !answer(connection, request, &answers, &mut buffer) || once {
-                // SAFETY: the descriptor is this server's, and nothing uses it any more.
-                unsafe { libc::close(connection) };
+            } else {
+                answer(token as RawFd, request, &answers, &mut buffer);
             }
         }
         for connection in accepted.drain(..) {
@@ -60,20 +60,33 @@ fn serve(place: &Place, request: &[u8], once: bool) -> Result<(), Miss> {
     }
 }
 
-/// False if the connection has come to its end.
-fn answer(connection: RawFd, request: &[u8], answers: &Answers, buffer: &mut [u8]) -> bool {
+/// What became of a connection.
+#[derive(PartialEq)]
+enum After {
+    Open,
+    Closed,
+}
+
+fn answer(connection: RawFd, request: &[u8], answers: &Answers, buffer: &mut [u8]) -> After {
     // SAFETY: the pointer is valid for writes of the length.
     let got = unsafe { libc::recv(connection, buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+    if got < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock {
+        return After::Open;
+    }
     let got = usize::try_from(got).unwrap_or(0);
     let (count, rest) = (got / request.len(), got % request.len());
-    if count == 0 || count > DEPTH_MAX || rest != 0 {
-        return false;
+    if count > 0 && count <= DEPTH_MAX && rest == 0 {
+        let bytes = answers.bytes(count);
+        let (start, length) = (bytes.as_ptr().cast(), bytes.len());
+        // SAFETY: the pointer is valid for reads of the length.
+        let sent = unsafe { libc::send(connection, start, length, libc::MSG_NOSIGNAL) };
+        if !answers.once && sent == length as isize {
+            return After::Open;
+        }
     }
-    let bytes = answers.bytes(count);
-    // SAFETY: the pointer is valid for reads of the length.
-    let sent =
-        unsafe { libc::send(connection, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
-    sent == bytes.len() as isize
+    // SAFETY: the descriptor is this server's, and nothing uses it any more.
+    unsafe { libc::close(connection) };
+    After::Closed
 }
 
 /// The answer, as many times as it may have to be sent at once.
@@ -84,6 +97,8 @@ struct Answers {
     date_at: usize,
     /// The second that the date names.
     second: u64,
+    /// Whether an answer is the last one of its connection.
+    once: bool,
 }
 
 impl Answers {
@@ -98,6 +113,7 @@ impl Answers {
             length: one.len(),
             date_at: before.len(),
             second: 0,
+            once,
         }
     }
 
