@@ -2,7 +2,7 @@
 
 use super::contest::{go, nginx, rust, settings, with_server};
 use super::exchange::{Checker, Exchange};
-use super::load::{Closed, Paced, Wrk, churn, closed, open_all, paced, wrk};
+use super::load::{Churn, Closed, Paced, Wrk, churn, closed, open_all, paced, wrk};
 #[cfg(feature = "cede")]
 use super::servers::cede;
 use super::servers::{self, Place, Serve, floor, hyper, minihttp};
@@ -127,16 +127,20 @@ fn paced_note(
 fn once(job: &Job, serve: Serve) -> Outcome {
     let connections = job.number("connections")? as usize;
     let counted = job.count(150_000, 50_000);
+    let (_, load_core) = server::cores(job)?;
+    let cores: Vec<usize> =
+        std::iter::once(load_core).chain(job.spare_cores.first().copied()).collect();
+    let full = Churn { at_a_time: connections, warm: counted / 5, counted, cores: &cores };
     with_server(job, serve, |server, place| {
         let exchange = Exchange::last_hello(place.address);
         let mut clock = server.clock();
         let done = if by_wrk(job) {
-            let mut unused = server.clock();
-            churn(place.address, &exchange, connections, 1, counted / 5, &mut unused)?;
+            let check = Churn { warm: 1, counted: counted / 5, ..full };
+            churn(place.address, &exchange, check, &mut server.clock())?;
             let load = Wrk { connections, depth: 1, once: true, seconds: job.count(4, 2) };
             wrk(place, load, &mut clock)?
         } else {
-            churn(place.address, &exchange, connections, counted / 5, counted, &mut clock)?;
+            churn(place.address, &exchange, full, &mut clock)?;
             counted
         };
         Ok(server::per_op(&clock.spent()?, done).with_user())

@@ -14,7 +14,7 @@ mod paced;
 mod tests;
 mod wrk;
 
-pub use churn::churn;
+pub use churn::{Churn, churn};
 pub use closed::{Closed, closed};
 pub use connection::open_all;
 pub use paced::{Paced, paced};

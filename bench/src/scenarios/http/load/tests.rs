@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
-use super::{Closed, Paced, churn, closed, open_all, paced};
+use super::{Churn, Closed, Paced, churn, closed, open_all, paced};
+use crate::affinity;
 use crate::sample::Miss;
 use crate::scenarios::http::exchange::{Checker, Exchange};
 use crate::scenarios::http::servers::{Place, Serve, floor};
@@ -93,11 +94,24 @@ fn a_wrong_answer_ends_the_load() {
 
 #[test]
 fn churn_needs_the_server_to_close() {
-    let exchange = Exchange::last_hello;
+    let core = affinity::allowed().expect("affinity can be read")[0];
+    for cores in [&[core][..], &[core, core]] {
+        let load = Churn { at_a_time: 4, warm: 20, counted: 100, cores };
+        let address = start(floor::once);
+        let mut clock = clock();
+        assert_eq!(churn(address, &Exchange::last_hello(address), load, &mut clock), Ok(()));
+        assert!(clock.spent().is_ok());
+    }
+}
+
+#[test]
+fn a_wrong_answer_ends_the_churn_on_all_threads() {
+    let core = affinity::allowed().expect("affinity can be read")[0];
     let address = start(floor::once);
-    let mut clock = clock();
-    assert_eq!(churn(address, &exchange(address), 4, 20, 100, &mut clock), Ok(()));
-    assert!(clock.spent().is_ok());
+    let mut exchange = Exchange::last_hello(address);
+    exchange.body = b"something else".to_vec();
+    let load = Churn { at_a_time: 4, warm: 20, counted: 1_000_000, cores: &[core, core] };
+    assert!(matches!(churn(address, &exchange, load, &mut clock()), Err(Miss::Failed(_))));
 }
 
 #[test]
