@@ -76,7 +76,7 @@ fn contest(job: &Job, serve: Serve) -> Outcome {
         let least = burns.count() as f64 * burn::BURN.as_secs_f64() * 0.5;
         if burnt < least {
             return Err(Miss::Failed(format!(
-                "check failed: {} burns took {burnt:.3} s of CPU time, at least {least:.3} s are due",
+                "check failed: {} burns took {burnt:.3} s of CPU time, {least:.3} s are the least",
                 burns.count()
             )));
         }

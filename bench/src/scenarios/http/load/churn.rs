@@ -1,7 +1,7 @@
 //! Connections that live for one request.
 //!
-//! Opening a connection costs the client more than the server, so the load takes a second core where
-//! there is one to spare: a server that waits for its load pays for falling asleep.
+//! Opening a connection costs the client more than the server, so the load takes a second core
+//! where there is one to spare: a server that waits for its load pays for falling asleep.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
