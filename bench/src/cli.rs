@@ -25,6 +25,8 @@ Options of run:
   --all                    every scenario
   --quick                  less work per round, and 3 rounds instead of 5
   --rounds N               measured rounds (one more goes before them as a warm-up)
+  --load wrk               HTTP load by wrk instead of the suite's own generator, in
+                           http-hello, http-pipelined and http-churn
   --json FILE              write the results as JSON
   --plot FILE              write the results as an SVG chart
   --compare FILE           an older JSON: print what got slower beyond the noise;
@@ -63,6 +65,8 @@ pub struct RunOptions {
     pub scenarios: Vec<&'static Scenario>,
     pub quick: bool,
     pub rounds: usize,
+    /// HTTP load by wrk instead of the own generator, where it can make it.
+    pub wrk: bool,
     pub json: Option<PathBuf>,
     pub plot: Option<PathBuf>,
     pub compare: Option<PathBuf>,
@@ -116,12 +120,13 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
 
 fn parse_run(mut parser: lexopt::Parser) -> Result<Command, String> {
     let (mut chosen, mut all, mut quick, mut rounds) = (Vec::new(), false, false, None);
-    let (mut json, mut plot, mut compare) = (None, None, None);
+    let (mut wrk, mut json, mut plot, mut compare) = (false, None, None, None);
     while let Some(word) = parser.next().map_err(said)? {
         match word {
             Long("all") => all = true,
             Long("quick") => quick = true,
             Long("rounds") => rounds = Some(parse_rounds(&mut parser)?),
+            Long("load") => wrk = parse_load(&mut parser)?,
             Long("json") => json = Some(file(&mut parser)?),
             Long("plot") => plot = Some(file(&mut parser)?),
             Long("compare") => compare = Some(file(&mut parser)?),
@@ -144,7 +149,7 @@ fn parse_run(mut parser: lexopt::Parser) -> Result<Command, String> {
         return Err("run what? Name scenarios (`list` shows them) or say --all".to_owned());
     }
     let rounds = rounds.unwrap_or(if quick { ROUNDS_QUICK } else { ROUNDS });
-    Ok(Command::Run(RunOptions { scenarios: chosen, quick, rounds, json, plot, compare }))
+    Ok(Command::Run(RunOptions { scenarios: chosen, quick, rounds, wrk, json, plot, compare }))
 }
 
 fn parse_markdown(mut parser: lexopt::Parser) -> Result<Command, String> {
@@ -169,6 +174,15 @@ fn parse_rounds(parser: &mut lexopt::Parser) -> Result<usize, String> {
     match text.parse() {
         Ok(rounds) if (1..=ROUNDS_MAX).contains(&rounds) => Ok(rounds),
         _ => Err(format!("--rounds takes a number from 1 to {ROUNDS_MAX}, not \"{text}\"")),
+    }
+}
+
+/// Whether wrk is to make the load.
+fn parse_load(parser: &mut lexopt::Parser) -> Result<bool, String> {
+    match parser.value().map_err(said)?.string().map_err(said)?.as_str() {
+        "wrk" => Ok(true),
+        "own" => Ok(false),
+        other => Err(format!("--load takes wrk or own, not \"{other}\"")),
     }
 }
 
@@ -232,6 +246,8 @@ mod tests {
         assert_eq!(options.json, Some(PathBuf::from("a.json")));
         assert_eq!(options.plot, Some(PathBuf::from("b.svg")));
         assert_eq!(options.compare, None);
+        assert!(!options.wrk);
+        assert!(run_options("run http-hello --load wrk").wrk);
     }
 
     #[test]
@@ -252,6 +268,7 @@ mod tests {
             ("run yield --rounds many", "\"many\""),
             ("run yield --rounds", "--rounds"),
             ("run yield --json", "--json"),
+            ("run http-hello --load ab", "wrk or own"),
             ("run yield --frobnicate", "--frobnicate"),
             ("list extra", "extra"),
             ("markdown", "run --json"),

@@ -10,8 +10,9 @@ use crate::affinity;
 use crate::golang;
 use crate::machine;
 use crate::memory;
-use crate::scenario::{Program, Scenario};
-use crate::scenarios;
+use crate::nginx;
+use crate::scenario::{Need, Scenario};
+use crate::scenarios::{self, http};
 
 /// A million fibers with a touched page each, their page tables, and room for the rest.
 const MEMORY_BYTES: u64 = 6 << 30;
@@ -27,7 +28,7 @@ enum Finding {
 /// Prints the findings; whether every contestant can run.
 pub fn examine() -> bool {
     println!("{}, commit {}", machine::description(), machine::commit());
-    let findings = [go(), cores(), memory_size(), kernel(), governor(), load()];
+    let findings = [go(), nginx(), wrk(), cores(), memory_size(), kernel(), governor(), load()];
     for finding in &findings {
         match finding {
             Finding::Good(text) => println!("  ok       {text}"),
@@ -42,10 +43,26 @@ fn go() -> Finding {
     match golang::version() {
         Some(version) => Finding::Good(format!("go {version}")),
         None => {
-            let users =
-                users(|s| s.contestants.iter().any(|c| matches!(c.program, Program::Go(_))));
+            let users = users_of(Need::Go);
             Finding::Fault(format!("go, for {users}: {}", golang::INSTALL))
         }
+    }
+}
+
+fn nginx() -> Finding {
+    match nginx::find() {
+        Some((_, version)) => Finding::Good(format!("nginx {version}")),
+        None => {
+            let users = users_of(Need::Nginx);
+            Finding::Fault(format!("nginx, for {users}: {}", nginx::INSTALL))
+        }
+    }
+}
+
+fn wrk() -> Finding {
+    match http::wrk_missing() {
+        None => Finding::Good("wrk, for --load wrk".to_owned()),
+        Some(why) => Finding::Hint(format!("{why} (only --load wrk needs it)")),
     }
 }
 
@@ -109,6 +126,10 @@ pub fn busy_machine() -> Option<String> {
     (load > LOAD_MAX).then(|| format!("load average {load}: other work will show in the figures"))
 }
 
+fn users_of(need: Need) -> String {
+    users(|s| s.contestants.iter().any(|c| c.program.need() == Some(need)))
+}
+
 fn users(uses: impl Fn(&Scenario) -> bool) -> String {
     let names = scenarios::ALL.iter().filter(|s| uses(s)).map(|s| s.name);
     names.collect::<Vec<_>>().join(", ")
@@ -137,6 +158,7 @@ mod tests {
 
     #[test]
     fn users_are_named() {
-        assert_eq!(users(|s| s.cores == 2), "wake-across, echo, churn");
+        let users = users_of(Need::Nginx);
+        assert_eq!(users, "http-hello, http-pipelined, http-churn, http-idle");
     }
 }

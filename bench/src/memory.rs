@@ -1,10 +1,11 @@
-//! What this process holds of the machine's memory, as the kernel counts it.
+//! What a process holds of the machine's memory, as the kernel counts it.
 //!
 //! The resident size is taken from `smaps_rollup`, which walks the page tables: the counter in
 //! `status` lags behind by a batch per core.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::path::Path;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
@@ -16,17 +17,22 @@ pub struct Memory {
 
 impl Memory {
     pub fn now() -> io::Result<Memory> {
-        let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
-        let status = fs::read_to_string("/proc/self/status")?;
+        Memory::of(Path::new("/proc/self"))
+    }
+
+    /// That of the process with this folder in `/proc`.
+    pub fn of(process: &Path) -> io::Result<Memory> {
+        let rollup = fs::read_to_string(process.join("smaps_rollup"))?;
+        let status = fs::read_to_string(process.join("status"))?;
         let field = |text: &str, name: &str| {
             kib(text, name)
                 .map(|kib| kib * 1024)
-                .ok_or_else(|| io::Error::other(format!("no {name} in /proc/self")))
+                .ok_or_else(|| io::Error::other(format!("no {name} in {}", process.display())))
         };
         Ok(Memory {
             resident_bytes: field(&rollup, "Rss:")?,
             table_bytes: field(&status, "VmPTE:")?,
-            mappings: mappings()?,
+            mappings: mappings(&process.join("maps"))?,
         })
     }
 }
@@ -41,11 +47,11 @@ pub fn total() -> Option<u64> {
     kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:").map(|kib| kib * 1024)
 }
 
-/// The number of lines of `/proc/self/maps`.
+/// The number of lines of a process's `maps`.
 ///
 /// Read through a small buffer: a process at its limit of mappings may be unable to allocate.
-fn mappings() -> io::Result<u64> {
-    let mut file = File::open("/proc/self/maps")?;
+fn mappings(maps: &Path) -> io::Result<u64> {
+    let mut file = File::open(maps)?;
     let mut buffer = [0; 4096];
     let mut lines = 0;
     loop {

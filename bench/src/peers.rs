@@ -7,6 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use may::coroutine::{self, JoinHandle};
 
 use crate::golang;
+use crate::nginx;
 use crate::sample::Miss;
 
 const LOCK: &str = include_str!("../Cargo.lock");
@@ -15,6 +16,11 @@ const LOCK: &str = include_str!("../Cargo.lock");
 pub fn version(who: &str) -> Option<String> {
     match base(who) {
         "go" => golang::version(),
+        "nginx" => nginx::find().map(|(_, version)| version),
+        // A crate of its own with may in its name.
+        "may" if who.contains("minihttp") => {
+            locked_version(LOCK, "may_minihttp").map(str::to_owned)
+        }
         name => locked_version(LOCK, name).map(str::to_owned),
     }
 }
@@ -38,6 +44,11 @@ fn unquoted(text: &str) -> &str {
 /// Tokio on this thread, with its I/O and time drivers, as a server would have it.
 pub fn tokio_current_thread() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Tokio on this many threads that steal work from each other.
+pub fn tokio_multi_thread(workers: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
 }
 
 /// Runs `main` as a coroutine of may with this many workers.

@@ -14,12 +14,13 @@ use crate::compare::Comparison;
 use crate::doctor;
 use crate::golang;
 use crate::machine;
+use crate::nginx;
 use crate::process;
 use crate::progress::Progress;
 use crate::report::{self, Report, Row};
 use crate::sample::{Answer, Miss, Outcome};
-use crate::scenario::{Contestant, Job, Measure, Params, Program, Scenario};
-use crate::scenarios;
+use crate::scenario::{Contestant, Job, Measure, Need, Params, Program, Scenario};
+use crate::scenarios::{self, http};
 use crate::standing::{self, Standing};
 use crate::svg;
 use crate::table::{self, Style};
@@ -30,6 +31,9 @@ const ROUND_SECONDS_MAX: u64 = 180;
 /// Runs, prints, writes what was asked for. `false` if a check failed or cede got slower.
 pub fn run_and_report(options: &RunOptions) -> Result<bool, String> {
     let old = options.compare.as_deref().map(report::read).transpose()?;
+    if let Some(why) = options.wrk.then(http::wrk_missing).flatten() {
+        return Err(why);
+    }
     for path in [&options.json, &options.plot].into_iter().flatten() {
         check_folder(path)?;
     }
@@ -40,7 +44,11 @@ pub fn run_and_report(options: &RunOptions) -> Result<bool, String> {
     let mut reports = Vec::new();
     for scenario in &options.scenarios {
         run.announce(scenario);
-        for params in (scenario.cases)() {
+        let by_wrk = options.wrk && http::wrk_can(scenario);
+        for mut params in (scenario.cases)() {
+            if by_wrk {
+                params = params.with(http::LOAD_PARAM, http::LOAD_WRK);
+            }
             let of_case = run.case(scenario, &params);
             run.progress.wipe();
             for (i, report) in of_case.iter().enumerate() {
@@ -82,15 +90,18 @@ fn contestant_outcome(entry: &Entry) -> Outcome {
     let contestant = contestant.ok_or_else(|| {
         Miss::Failed(format!("{} has no contestant {}", scenario.name, entry.who))
     })?;
+    let spare_cores = affinity::allowed()?.into_iter().filter(|c| !entry.cores.contains(c));
+    let spare_cores = spare_cores.collect();
     affinity::pin(&entry.cores)?;
     let job = Job {
         scenario: entry.scenario.clone(),
         params: entry.params.clone(),
         quick: entry.quick,
         cores: entry.cores.clone(),
+        spare_cores,
     };
     match contestant.program {
-        Program::Rust(function) | Program::GoServer(function) => function(&job),
+        Program::Rust(function) | Program::Beside(_, function) => function(&job),
         Program::Go(args) => Err(golang::become_peer(&args(&job)?)),
     }
 }
@@ -99,8 +110,8 @@ fn contestant_outcome(entry: &Entry) -> Outcome {
 struct Run<'a> {
     options: &'a RunOptions,
     cores: Vec<usize>,
-    /// Why there are no Go contestants, if there are none.
-    no_go: Option<String>,
+    /// What some contestants need and this machine has not, and why.
+    missing: Vec<(Need, String)>,
     machine: String,
     commit: String,
     style: Style,
@@ -113,14 +124,15 @@ impl<'a> Run<'a> {
     fn prepare(options: &'a RunOptions) -> Result<Run<'a>, String> {
         let cores = affinity::allowed().map_err(|e| format!("the cores cannot be read: {e}"))?;
         let contestants = || options.scenarios.iter().flat_map(|s| s.contestants);
-        let uses_go = contestants().any(|c| c.program.uses_go());
-        let no_go = if uses_go { golang::build().err() } else { None };
+        let needed = |need| contestants().any(|c| c.program.need() == Some(need));
+        let missing = [Need::Go, Need::Nginx].into_iter().filter(|need| needed(*need));
+        let missing = missing.filter_map(|need| Some((need, why_missing(need)?))).collect();
         let turns: usize =
             options.scenarios.iter().map(|s| (s.cases)().len() * s.contestants.len()).sum();
         Ok(Run {
             options,
             cores,
-            no_go,
+            missing,
             machine: machine::description(),
             commit: machine::commit(),
             style: Style::of_stdout(),
@@ -164,7 +176,8 @@ impl<'a> Run<'a> {
             let (need, have) = (scenario.cores, self.cores.len());
             return Err(Miss::Skipped(format!("needs {need} cores, {have} may be used")));
         };
-        if let Some(why) = self.no_go.as_ref().filter(|_| contestant.program.uses_go()) {
+        let need = contestant.program.need();
+        if let Some((_, why)) = self.missing.iter().find(|(what, _)| Some(*what) == need) {
             return Err(Miss::Skipped(why.clone()));
         }
         let entry = Entry {
@@ -209,6 +222,14 @@ impl<'a> Run<'a> {
             }
         };
         scenario.measures.iter().enumerate().map(of_measure).collect()
+    }
+}
+
+/// Finds or builds what contestants need; why it cannot be had, if it cannot.
+fn why_missing(need: Need) -> Option<String> {
+    match need {
+        Need::Go => golang::build().err(),
+        Need::Nginx => nginx::missing(),
     }
 }
 

@@ -27,6 +27,21 @@ impl Sample {
         self.note = Some(note.into());
         self
     }
+
+    /// The same with a further remark.
+    pub fn note_more(self, more: &str) -> Sample {
+        let note = match &self.note {
+            Some(note) => format!("{note}; {more}"),
+            None => more.to_owned(),
+        };
+        self.note(note)
+    }
+
+    /// With the CPU time in user space as one value more.
+    pub fn with_user(mut self) -> Sample {
+        self.values.push(self.user_us_per_op);
+        self
+    }
 }
 
 /// Why there is no sample.

@@ -30,7 +30,7 @@ impl fmt::Debug for Scenario {
 }
 
 pub struct Measure {
-    /// Empty where the scenario has one measure; otherwise it becomes the parameter `measure`.
+    /// Empty for the main measure; otherwise it becomes the parameter `measure`.
     pub name: &'static str,
     pub unit: &'static str,
     pub better: Better,
@@ -66,14 +66,25 @@ pub enum Program {
     Rust(fn(&Job) -> Outcome),
     /// Runs in the Go program; the function gives its arguments, so that counts have one home.
     Go(fn(&Job) -> Result<Vec<String>, Miss>),
-    /// Runs in this program, with the Go program as a server beside it.
-    GoServer(fn(&Job) -> Outcome),
+    /// Runs in this program, with a server beside it that has to be installed or built.
+    Beside(Need, fn(&Job) -> Outcome),
 }
 
 impl Program {
-    pub fn uses_go(&self) -> bool {
-        matches!(self, Program::Go(_) | Program::GoServer(_))
+    pub fn need(&self) -> Option<Need> {
+        match self {
+            Program::Rust(_) => None,
+            Program::Go(_) => Some(Need::Go),
+            Program::Beside(need, _) => Some(*need),
+        }
     }
+}
+
+/// What a contestant needs of the machine besides this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    Go,
+    Nginx,
 }
 
 /// What one contestant is asked to do in one round.
@@ -84,6 +95,8 @@ pub struct Job {
     pub quick: bool,
     /// The cores that this process is pinned to.
     pub cores: Vec<usize>,
+    /// Cores that it may pin itself to besides, if the machine has any.
+    pub spare_cores: Vec<usize>,
 }
 
 impl Job {
@@ -187,7 +200,13 @@ mod tests {
     #[test]
     fn a_job_reads_its_params_and_says_which_is_wrong() {
         let params = Params::new().with("shards", "busy").with("fibers", 1000);
-        let job = Job { scenario: String::new(), params, quick: true, cores: vec![0] };
+        let job = Job {
+            scenario: String::new(),
+            params,
+            quick: true,
+            cores: vec![0],
+            spare_cores: vec![],
+        };
         assert_eq!(job.number("fibers").ok(), Some(1000));
         assert_eq!(job.word("shards").ok(), Some("busy"));
         assert_eq!(job.count(10, 5), 5);
@@ -199,8 +218,13 @@ mod tests {
 
     #[test]
     fn a_job_too_big_for_the_machine_is_skipped() {
-        let job =
-            Job { scenario: String::new(), params: Params::new(), quick: false, cores: vec![0] };
+        let job = Job {
+            scenario: String::new(),
+            params: Params::new(),
+            quick: false,
+            cores: vec![0],
+            spare_cores: vec![],
+        };
         assert!(job.needs_memory(1).is_ok());
         assert!(matches!(job.needs_memory(u64::MAX), Err(Miss::Skipped(_))));
     }

@@ -37,9 +37,22 @@ fn without_a_command_it_explains_itself() {
 fn list_and_doctor_answer() {
     let list = bench(&["list"]);
     assert!(list.status.success());
-    for name in
-        ["yield", "spawn-join", "ping-pong", "channel", "mutex", "block-on", "echo", "churn"]
-    {
+    for name in [
+        "yield",
+        "spawn-join",
+        "ping-pong",
+        "channel",
+        "mutex",
+        "block-on",
+        "echo",
+        "churn",
+        "http-hello",
+        "http-pipelined",
+        "http-churn",
+        "http-json",
+        "http-idle",
+        "http-tail",
+    ] {
         assert!(stdout(&list).contains(name), "{name}");
     }
     // Its exit status depends on the machine.

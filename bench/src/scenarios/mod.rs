@@ -6,6 +6,7 @@
 mod block_on;
 mod channel;
 mod dump;
+pub mod http;
 mod million;
 mod mutex;
 mod ping_pong;
@@ -36,6 +37,12 @@ pub static ALL: &[&Scenario] = &[
     &wake_across::SCENARIO,
     &tcp::ECHO,
     &tcp::CHURN,
+    &http::HELLO,
+    &http::PIPELINED,
+    &http::CHURN,
+    &http::JSON,
+    &http::IDLE,
+    &http::TAIL,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scenario, String> {
@@ -132,7 +139,8 @@ mod tests {
 
     #[test]
     fn scenarios_have_unique_names_and_known_contestants() {
-        const KNOWN: [&str; 6] = ["cede", "floor", "corosensei", "may", "tokio", "go"];
+        const KNOWN: [&str; 9] =
+            ["cede", "floor", "corosensei", "may", "tokio", "hyper", "axum", "nginx", "go"];
         for (i, scenario) in ALL.iter().enumerate() {
             assert!(ALL.iter().skip(i + 1).all(|other| other.name != scenario.name));
             assert!(!(scenario.cases)().is_empty());

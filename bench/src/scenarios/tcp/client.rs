@@ -5,12 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 
 use super::MESSAGE_BYTES;
-use super::epoll::Epoll;
-use super::server::Clock;
+use crate::epoll::{self, Epoll};
 use crate::sample::Miss;
-
-/// A server that says nothing for so long is stuck.
-const PATIENCE_MILLIS: i32 = 10_000;
+use crate::server::Clock;
+use crate::socket;
 
 /// One connection, with the message that is under way.
 struct Talk {
@@ -24,6 +22,7 @@ impl Talk {
     fn open(address: SocketAddr) -> io::Result<Talk> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
+        socket::reset_on_close(&stream)?;
         Ok(Talk { stream, message: [0; MESSAGE_BYTES], got: 0 })
     }
 
@@ -58,37 +57,10 @@ impl Talk {
             _ => Err(wrong("the server sent more than it was sent")),
         }
     }
-
-    /// Closes by a reset, which leaves no port waiting: thousands of them would change what the
-    /// next contestant finds.
-    fn abandon(self) -> io::Result<()> {
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        // SAFETY: the pointer is valid for reads of the given size.
-        let set = unsafe {
-            libc::setsockopt(
-                self.stream.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                (&raw const linger).cast(),
-                size_of::<libc::linger>() as libc::socklen_t,
-            )
-        };
-        if set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-    }
 }
 
 fn wrong(what: &str) -> Miss {
     Miss::Failed(format!("check failed: {what}"))
-}
-
-/// Waits, and gives the tokens of what is ready.
-fn ready(epoll: &mut Epoll, tokens: &mut Vec<usize>) -> Result<(), Miss> {
-    tokens.clear();
-    tokens.extend(epoll.wait(PATIENCE_MILLIS)?.map(|token| token as usize));
-    if tokens.is_empty() {
-        return Err(Miss::Failed("the server is silent".to_owned()));
-    }
-    Ok(())
 }
 
 /// Round trips on connections that stay: `warm`, then `counted` between the clock's two marks.
@@ -111,7 +83,7 @@ pub fn echo(
     }
     let mut tokens = Vec::new();
     loop {
-        ready(&mut epoll, &mut tokens)?;
+        epoll::ready(&mut epoll, &mut tokens)?;
         for &token in &tokens {
             let Some(talk) = talks.get_mut(token) else { continue };
             if !talk.hear()? {
@@ -152,7 +124,7 @@ pub fn churn(
     }
     let mut tokens = Vec::new();
     loop {
-        ready(&mut epoll, &mut tokens)?;
+        epoll::ready(&mut epoll, &mut tokens)?;
         for &token in &tokens {
             let Some(talk) = talks.get_mut(token) else { continue };
             if talk.got < MESSAGE_BYTES {
@@ -168,8 +140,7 @@ pub fn churn(
             } else if done == warm + counted {
                 return clock.stop();
             }
-            let next = open(&epoll, token)?;
-            std::mem::replace(talk, next).abandon()?;
+            *talk = open(&epoll, token)?;
         }
     }
 }

@@ -6,11 +6,11 @@
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
-use std::ptr;
 
 use super::Service;
-use super::epoll::Epoll;
+use crate::epoll::Epoll;
 use crate::sample::Miss;
+use crate::socket;
 
 const LISTENER: u64 = u64::MAX;
 
@@ -38,7 +38,7 @@ fn serve(listener: &TcpListener, service: Service, eager: bool) -> Result<(), Mi
     loop {
         for token in epoll.wait(-1)? {
             if token == LISTENER {
-                while let Some(connection) = accept(fd)? {
+                while let Some(connection) = socket::accept(fd)? {
                     if !eager || answer(connection, service) == After::Open {
                         accepted.push(connection);
                     }
@@ -51,17 +51,6 @@ fn serve(listener: &TcpListener, service: Service, eager: bool) -> Result<(), Mi
             epoll.add(connection, connection as u64)?;
         }
     }
-}
-
-fn accept(listener: RawFd) -> io::Result<Option<RawFd>> {
-    const FLAGS: i32 = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: null pointers mean that the address is not wanted.
-    let fd = unsafe { libc::accept4(listener, ptr::null_mut(), ptr::null_mut(), FLAGS) };
-    if fd >= 0 {
-        return Ok(Some(fd));
-    }
-    let error = io::Error::last_os_error();
-    if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) }
 }
 
 fn answer(fd: RawFd, service: Service) -> After {

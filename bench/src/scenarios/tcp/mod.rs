@@ -11,15 +11,16 @@
 //! ```
 
 mod client;
-mod epoll;
 mod floor;
-mod server;
 mod servers;
 
-use std::net::TcpListener;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 
 use crate::sample::{Miss, Outcome};
-use crate::scenario::{Better, Contestant, Job, Measure, Params, Program, Scenario};
+use crate::scenario::{Better, Contestant, Job, Measure, Need, Params, Program, Scenario};
+use crate::server::{self, Clock};
 
 /// The length of a message, either way.
 const MESSAGE_BYTES: usize = 100;
@@ -59,7 +60,7 @@ pub const ECHO: Scenario = Scenario {
         Contestant {
             who: "go",
             settings: "GOMAXPROCS=1, a goroutine for each connection",
-            program: Program::GoServer(|job| contest(job, servers::go)),
+            program: Program::Beside(Need::Go, |job| contest(job, servers::go)),
         },
     ],
 };
@@ -104,7 +105,7 @@ pub const CHURN: Scenario = Scenario {
         Contestant {
             who: "go",
             settings: "GOMAXPROCS=1, a goroutine for each connection",
-            program: Program::GoServer(|job| contest(job, servers::go)),
+            program: Program::Beside(Need::Go, |job| contest(job, servers::go)),
         },
     ],
 };
@@ -121,22 +122,34 @@ enum Service {
 /// Serves the listener for ever; returns only with an error.
 type Serve = fn(TcpListener, Service) -> Result<(), Miss>;
 
+/// Drives the server with this many connections: so many operations that warm, and those that count.
+type Load = fn(SocketAddr, usize, u64, u64, &mut Clock) -> Result<(), Miss>;
+
+/// Longer than any number of connections under way.
+const BACKLOG: i32 = 1024;
+
 fn contest(job: &Job, serve: Serve) -> Outcome {
     let connections = job.number("connections")? as usize;
+    let (listener, address) = listen()?;
     // Of the two scenarios only one is called `churn`; its connections are those at a time.
-    let service = if job.scenario == CHURN.name { Service::Once } else { Service::Echo };
-    match service {
-        Service::Echo => {
-            let counted = job.count(400_000, 100_000);
-            server::measure(job, service, serve, counted, |address, meter| {
-                client::echo(address, connections, counted / 5, counted, meter)
-            })
-        }
-        Service::Once => {
-            let counted = job.count(50_000, 10_000);
-            server::measure(job, service, serve, counted, |address, meter| {
-                client::churn(address, connections, counted / 5, counted, meter)
-            })
-        }
+    let (service, counted, load): (_, _, Load) = match job.scenario == CHURN.name {
+        true => (Service::Once, job.count(50_000, 10_000), client::churn),
+        false => (Service::Echo, job.count(400_000, 100_000), client::echo),
+    };
+    server::measure(
+        job,
+        counted,
+        || serve(listener, service),
+        |clock| load(address, connections, counted / 5, counted, clock),
+    )
+}
+
+fn listen() -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    // SAFETY: no pointers are passed; the descriptor is the listener's.
+    if unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) } < 0 {
+        return Err(io::Error::last_os_error());
     }
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }

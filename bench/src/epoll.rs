@@ -1,10 +1,16 @@
-//! As much of epoll as the floor and the load generator need.
+//! As much of epoll as the floors and the load generators need.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use crate::sample::Miss;
 
 /// Events of one wait at most.
-const EVENTS_MAX: usize = 256;
+const EVENTS_MAX: usize = 512;
+
+/// A server that says nothing for so long is stuck.
+const PATIENCE_MILLIS: i32 = 10_000;
 
 pub struct Epoll {
     fd: OwnedFd,
@@ -33,6 +39,22 @@ impl Epoll {
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
+    /// The same with a finer clock: an ordinary wait knows only milliseconds.
+    pub fn wait_for(&mut self, time: Duration) -> io::Result<impl Iterator<Item = u64> + '_> {
+        if !time.is_zero() {
+            let mut ready =
+                libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            let time = libc::timespec {
+                tv_sec: time.as_secs() as libc::time_t,
+                tv_nsec: time.subsec_nanos().into(),
+            };
+            // SAFETY: the pointers are valid for the call; a null pointer leaves the signals alone.
+            // Whatever it returns, the wait below tells what is ready.
+            unsafe { libc::ppoll(&raw mut ready, 1, &raw const time, std::ptr::null()) };
+        }
+        self.wait(0)
+    }
+
     /// The tokens of what is ready; none if the time (-1: for ever) is over.
     pub fn wait(&mut self, millis: i32) -> io::Result<impl Iterator<Item = u64> + '_> {
         let (fd, room) = (self.fd.as_raw_fd(), self.events.len() as i32);
@@ -49,4 +71,14 @@ impl Epoll {
         };
         Ok(self.events.iter().take(got).map(|event| event.u64))
     }
+}
+
+/// Waits, and gives the tokens of what is ready; an error if the server is silent.
+pub fn ready(epoll: &mut Epoll, tokens: &mut Vec<usize>) -> Result<(), Miss> {
+    tokens.clear();
+    tokens.extend(epoll.wait(PATIENCE_MILLIS)?.map(|token| token as usize));
+    if tokens.is_empty() {
+        return Err(Miss::Failed("the server is silent".to_owned()));
+    }
+    Ok(())
 }

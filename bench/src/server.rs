@@ -2,62 +2,57 @@
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Serve, Service};
 use crate::affinity;
+use crate::memory::Memory;
 use crate::meter::Spent;
-use crate::sample::{Miss, Outcome};
+use crate::sample::{Miss, Outcome, Sample};
 use crate::scenario::Job;
 
-/// Longer than any number of connections under way.
-const BACKLOG: i32 = 1024;
+/// The core of the server and the core of the load.
+pub fn cores(job: &Job) -> Result<(usize, usize), Miss> {
+    match job.cores.as_slice() {
+        &[server, client, ..] => Ok((server, client)),
+        few => Err(Miss::Skipped(format!("needs 2 cores, got {few:?}"))),
+    }
+}
 
 /// Starts the server, lets `load` drive it, and ends it. `load` starts and stops the clock around
 /// `counted` operations.
 pub fn measure(
     job: &Job,
-    service: Service,
-    serve: Serve,
     counted: u64,
-    load: impl FnOnce(SocketAddr, &mut Clock) -> Result<(), Miss>,
+    serve: impl FnOnce() -> Result<(), Miss>,
+    load: impl FnOnce(&mut Clock) -> Result<(), Miss>,
 ) -> Outcome {
-    let &[server_core, client_core, ..] = job.cores.as_slice() else {
-        return Err(Miss::Skipped(format!("needs 2 cores, got {:?}", job.cores)));
-    };
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    // SAFETY: no pointers are passed; the descriptor is the listener's.
-    if unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) } < 0 {
-        return Err(io::Error::last_os_error().into());
-    }
-    let address = listener.local_addr()?;
-    let server = Server::fork(server_core, || serve(listener, service))?;
+    let (server_core, client_core) = cores(job)?;
+    let server = Server::fork(&[server_core], serve)?;
     affinity::pin(&[client_core])?;
-    let mut clock = Clock { pid: server.pid, started: None, spent: None };
-    let outcome = load(address, &mut clock);
-    if let Some(status) = server.has_ended() {
-        return Err(Miss::Failed(format!("the server ended (wait status {status:#x})")));
-    }
-    outcome?;
-    let spent = clock.spent.ok_or_else(|| Miss::Failed("the clock never stopped".to_owned()))?;
+    let mut clock = server.clock();
+    server.verdict(load(&mut clock))?;
+    Ok(per_op(&clock.spent()?, counted))
+}
+
+/// The server's CPU time for each operation in microseconds, and the rate as a note.
+pub fn per_op(spent: &Spent, ops: u64) -> Sample {
     let cpu = spent.user + spent.system;
-    let rate = counted as f64 / spent.wall.as_secs_f64();
+    let rate = ops as f64 / spent.wall.as_secs_f64();
     let busy = 100.0 * cpu.as_secs_f64() / spent.wall.as_secs_f64();
-    let micros = cpu.as_secs_f64() * 1e6 / counted as f64;
-    let sample = spent.with_values(counted, vec![micros]);
-    Ok(sample.note(format!("{rate:.0} per second, server {busy:.0}% busy")))
+    let micros = cpu.as_secs_f64() * 1e6 / ops as f64;
+    let sample = spent.with_values(ops, vec![micros]);
+    sample.note(format!("{rate:.0} per second, server {busy:.0}% busy"))
 }
 
 /// A child process, killed when this is dropped, or when its parent dies.
-struct Server {
+pub struct Server {
     pid: libc::pid_t,
 }
 
 impl Server {
-    /// Runs `serve` on this core in a child. The caller must have no other threads.
-    fn fork(core: usize, serve: impl FnOnce() -> Result<(), Miss>) -> io::Result<Server> {
+    /// Runs `serve` on these cores in a child. The caller must have no other threads.
+    pub fn fork(cores: &[usize], serve: impl FnOnce() -> Result<(), Miss>) -> io::Result<Server> {
         // SAFETY: this process has one thread, so the child finds every lock free.
         let pid = unsafe { libc::fork() };
         if pid < 0 {
@@ -68,11 +63,29 @@ impl Server {
         }
         // SAFETY: no pointers are passed. If it fails, the parent still kills when it ends itself.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        let failed = affinity::pin(&[core]).map_err(Miss::from).and_then(|()| serve());
+        let failed = affinity::pin(cores).map_err(Miss::from).and_then(|()| serve());
         // Standard output is the parent's answer; and its destructors are not the child's.
         eprintln!("the server ended: {failed:?}");
         // SAFETY: no pointers are passed.
         unsafe { libc::_exit(1) }
+    }
+
+    pub fn clock(&self) -> Clock {
+        Clock::of(self.pid)
+    }
+
+    /// What the load says, unless the server's own end explains it.
+    pub fn verdict<T>(&self, outcome: Result<T, Miss>) -> Result<T, Miss> {
+        match self.has_ended() {
+            Some(status) => {
+                Err(Miss::Failed(format!("the server ended (wait status {status:#x})")))
+            }
+            None => outcome,
+        }
+    }
+
+    pub fn memory(&self) -> io::Result<Memory> {
+        Memory::of(Path::new(&format!("/proc/{}", self.pid)))
     }
 
     fn has_ended(&self) -> Option<i32> {
@@ -115,6 +128,10 @@ struct Charged {
 }
 
 impl Clock {
+    pub fn of(pid: libc::pid_t) -> Clock {
+        Clock { pid, started: None, spent: None }
+    }
+
     pub fn start(&mut self) -> Result<(), Miss> {
         self.started = Some(charged(self.pid)?);
         Ok(())
@@ -135,6 +152,10 @@ impl Clock {
             waited: now.waited.saturating_sub(then.waited),
         });
         Ok(())
+    }
+
+    pub fn spent(&self) -> Result<Spent, Miss> {
+        self.spent.ok_or_else(|| Miss::Failed("the clock never stopped".to_owned()))
     }
 }
 
