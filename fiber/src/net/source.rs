@@ -136,12 +136,12 @@ impl Source {
         }
     }
 
-    /// Runs an operation once, if it may succeed; "would block" is for the caller.
+    /// Runs an operation, if it may succeed; "would block" is for the caller.
     #[inline]
     pub(crate) fn attempt<T>(
         &self,
         direction: Direction,
-        operation: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+        mut operation: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
         if !self.is_ready(direction) {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -149,12 +149,17 @@ impl Source {
         if self.turn.get() >= OPERATIONS_PER_TURN {
             self.end_turn()?;
         }
-        let result = operation(self.fd.as_fd());
-        match &result {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked(direction)?,
-            _ => self.turn.set(self.turn.get() + 1),
+        loop {
+            let result = operation(self.fd.as_fd());
+            match &result {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked(direction)?;
+                }
+                _ => self.turn.set(self.turn.get() + 1),
+            }
+            return result;
         }
-        result
     }
 
     /// Parks until an operation may succeed; registers the descriptor if this is the first wait.

@@ -1,7 +1,8 @@
 //! The sending side of a connection: bytes are collected and sent together.
 //!
 //! The rule of this file: whoever is about to wait for the peer calls [`Wire::flush`] first, or
-//! both could wait for each other.
+//! both could wait for each other. After a send that failed nothing is sent any more: a response
+//! behind a torn one would be read as a part of it.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
@@ -18,13 +19,16 @@ pub(super) struct Wire<'c> {
     pub(super) out: RefCell<Vec<u8>>,
     /// A streamed response has begun here and none of it is sent: it can still be taken back.
     held: Cell<Option<usize>>,
+    /// A send has failed, and the peer may have got a part of what was to be sent.
+    broken: Cell<bool>,
     /// The body of a streamed response.
     pub(super) body: RefCell<Option<Outgoing>>,
 }
 
 impl<'c> Wire<'c> {
     pub(super) fn new(stream: &'c TcpStream, out: Vec<u8>) -> Self {
-        Self { stream, out: RefCell::new(out), held: Cell::new(None), body: RefCell::new(None) }
+        let (held, broken) = (Cell::new(None), Cell::new(false));
+        Self { stream, out: RefCell::new(out), held, broken, body: RefCell::new(None) }
     }
 
     /// A streamed response begins, which an error may still take back.
@@ -40,7 +44,7 @@ impl<'c> Wire<'c> {
     pub(super) fn flush_before_held(&self) -> io::Result<()> {
         let Some(start) = self.held.get().filter(|start| *start > 0) else { return Ok(()) };
         let mut out = self.out.borrow_mut();
-        let result = send(self.stream, out.get(..start).unwrap_or_default());
+        let result = self.send(out.get(..start).unwrap_or_default());
         out.drain(..start);
         self.held.set(Some(0));
         result
@@ -71,15 +75,15 @@ impl<'c> Wire<'c> {
     /// # Errors
     ///
     /// What the system says; [`TimedOut`](io::ErrorKind::TimedOut) when the peer takes nothing for
-    /// the send time-out. The connection is then of no use any more.
+    /// the send time-out. The connection is then of no use any more, and each later flush fails.
     #[inline]
     pub(super) fn flush(&self) -> io::Result<()> {
         let mut out = self.out.borrow_mut();
-        if out.is_empty() {
+        if out.is_empty() && !self.broken.get() {
             return Ok(());
         }
         self.held.set(None);
-        let result = send(self.stream, &out);
+        let result = self.send(&out);
         out.clear();
         result
     }
@@ -106,7 +110,17 @@ impl<'c> Wire<'c> {
     /// Sends what was collected and then these bytes, without a copy of them.
     pub(super) fn send_through(&self, bytes: &[u8]) -> io::Result<()> {
         self.flush()?;
-        send(self.stream, bytes)
+        self.send(bytes)
+    }
+
+    #[inline]
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.broken.get() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let result = send(self.stream, bytes);
+        self.broken.set(result.is_err());
+        result
     }
 }
 
