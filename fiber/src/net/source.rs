@@ -18,7 +18,7 @@ use crate::wait::{self, Park, Ticket, Wait, WaitKind};
 
 /// Operations in a row that succeed at once before a fiber gives way to others: a peer that never
 /// lets it wait must not keep the shard.
-const OPERATIONS_PER_TURN: u32 = 128;
+pub(crate) const OPERATIONS_PER_TURN: u32 = 128;
 
 /// See the module.
 #[derive(Debug)]
