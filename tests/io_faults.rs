@@ -34,8 +34,10 @@ struct Odds {
     blocked: usize,
     /// .. say that a signal came,
     interrupted: usize,
-    /// .. fail for good.
+    /// .. fail for good,
     failed: usize,
+    /// .. take nothing, without an error: sends only.
+    nothing: usize,
 }
 
 struct Plan {
@@ -55,6 +57,7 @@ thread_local! {
 /// What is to happen to one call.
 enum Verdict {
     Pass,
+    Nothing,
     /// At most so many bytes.
     Short(usize),
     Fail(c_int),
@@ -72,7 +75,7 @@ fn with_plan<R>(f: impl FnOnce(&mut Plan) -> R) -> Option<R> {
 
 fn verdict(fd: c_int, bytes: usize, failures: &[c_int]) -> Verdict {
     let decide = |plan: &mut Plan| {
-        let Odds { short, blocked, interrupted, failed } = plan.odds;
+        let Odds { short, blocked, interrupted, failed, nothing } = plan.odds;
         let mut dice = plan.random.below(100);
         let mut falls_into = |odds: usize| {
             let hit = dice < odds;
@@ -82,6 +85,10 @@ fn verdict(fd: c_int, bytes: usize, failures: &[c_int]) -> Verdict {
         if falls_into(failed) {
             plan.done.failed += 1;
             return Verdict::Fail(failures[plan.random.below(failures.len())]);
+        }
+        if falls_into(nothing) && failures == WRITE_FAILURES && bytes > 0 {
+            plan.done.nothing += 1;
+            return Verdict::Nothing;
         }
         if falls_into(interrupted) {
             plan.done.interrupted += 1;
@@ -145,7 +152,7 @@ const ACCEPT_FAILURES: &[c_int] = &[libc::ECONNABORTED, libc::EPROTO, libc::EPER
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
     let len = match verdict(fd, len, READ_FAILURES) {
-        Verdict::Pass => len,
+        Verdict::Pass | Verdict::Nothing => len,
         Verdict::Short(most) => len.min(most),
         Verdict::Fail(errno) => return fail(errno),
     };
@@ -161,6 +168,7 @@ unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int
 unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
     let len = match verdict(fd, len, WRITE_FAILURES) {
         Verdict::Pass => len,
+        Verdict::Nothing => return 0,
         Verdict::Short(most) => len.min(most),
         Verdict::Fail(errno) => return fail(errno),
     };
@@ -300,7 +308,7 @@ fn p32_short_blocked_and_interrupted_calls_change_no_answer() {
         for (short, blocked, interrupted) in
             [(60, 0, 0), (0, 60, 0), (0, 0, 60), (25, 25, 25), (90, 5, 5)]
         {
-            let odds = Odds { short, blocked, interrupted, failed: 0 };
+            let odds = Odds { short, blocked, interrupted, ..Odds::default() };
             let seed = random.fork();
             let done = served(odds, seed, |addr| {
                 for _ in 0..TALKS / 5 {
@@ -321,9 +329,22 @@ fn p32_short_blocked_and_interrupted_calls_change_no_answer() {
 /// was torn by an error, the one that says so used to be sent.
 #[test]
 fn p32_errors_at_any_call_end_one_connection_only() {
+    let odds = Odds { short: 20, blocked: 20, interrupted: 10, failed: 5, nothing: 0 };
+    let done = break_off(odds);
+    assert!(done.failed > 0, "{done:?}");
+}
+
+/// A send that takes nothing is not tried again without end.
+#[test]
+fn p27_sends_that_take_nothing_end_their_connection() {
+    let done = break_off(Odds { nothing: 20, ..Odds::default() });
+    assert!(done.nothing > 0, "{done:?}");
+}
+
+/// Talks to a server whose calls fail, and checks what comes of it; what was done to its calls.
+fn break_off(odds: Odds) -> Odds {
     let mut random = Random::new();
     within_reason(move || {
-        let odds = Odds { short: 20, blocked: 20, interrupted: 10, failed: 5 };
         let seed = random.fork();
         let sound = Lab::new();
         let mut whole = 0;
@@ -343,7 +364,8 @@ fn p32_errors_at_any_call_end_one_connection_only() {
             }
             eventually("all connections are closed", || fds() <= open);
         });
-        assert!(done.failed > 0 && whole > 0, "{done:?}, {whole} of {TALKS} were answered");
         println!("{done:?}, {whole} of {TALKS} conversations were answered");
-    });
+        assert!((1..TALKS).contains(&whole));
+        done
+    })
 }
