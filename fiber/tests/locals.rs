@@ -375,3 +375,39 @@ fn an_initialiser_that_sets_its_own_local_left_two_values() {
     })
     .unwrap();
 }
+
+/// Fails to compile for a type that is `Send`: then two traits fit.
+macro_rules! assert_not_send {
+    ($($type:ty),* $(,)?) => {{
+        trait OneFits<A> {
+            fn fits() {}
+        }
+        struct Sends;
+        impl<T: ?Sized> OneFits<()> for T {}
+        impl<T: ?Sized + Send> OneFits<Sends> for T {}
+        $(<$type as OneFits<_>>::fits();)*
+    }};
+}
+
+#[test]
+fn p18_what_belongs_to_a_shard_cannot_leave_its_thread() {
+    use cede_fiber::sync::local;
+    use cede_fiber::{JoinHandle, Park, ScopedJoinHandle, Ticket, net};
+    assert_not_send!(
+        JoinHandle<()>,
+        ScopedJoinHandle<'static, ()>,
+        Park,
+        Ticket,
+        net::TcpListener,
+        net::TcpStream,
+        net::UdpSocket,
+        net::UnixDatagram,
+        net::UnixListener,
+        net::UnixStream,
+        local::Mutex<()>,
+        local::MutexGuard<'static, ()>,
+        local::mpsc::Receiver<()>,
+        local::mpsc::Sender<()>,
+        local::oneshot::Receiver<()>,
+    );
+}
