@@ -65,6 +65,17 @@
 //! is_send::<cede_fiber::Shard>();
 //! is_send::<cede_fiber::RemoteTicket>();
 //! ```
+//!
+//! # Guards across a wait
+//!
+//! Other fibers of the thread run while one waits, and meet what it holds:
+//!
+//! - the guard of a `RefCell`, or a `with_borrow` of a `thread_local!`: their borrow of it panics, as
+//!   it would within one function. Use [`fiber_local!`] for what belongs to one fiber.
+//! - the guard of a `std::sync::Mutex`: the next one who locks it blocks the thread, and the holder
+//!   never comes to unlock it. Use [`sync::Mutex`] where a wait lies between.
+//! - an entered `tracing` span: it is entered for the thread, so events of other fibers count as its
+//!   own. Enter it between waits, or name it as the parent of events.
 
 mod blocking;
 mod builder;

@@ -146,12 +146,9 @@ impl<T: 'static> FiberLocal<T> {
         let value = match found {
             Some(value) => value,
             None => {
-                // User code: nothing is borrowed.
+                // User code: nothing is borrowed. It may have set this very local.
                 let value: Rc<dyn Any> = Rc::new((self.init)());
-                shard::with_current(|_, record| {
-                    let local = Local { key, value: Rc::clone(&value), inherit: self.inherit };
-                    record.locals.borrow_mut().list_mut().push(local);
-                });
+                drop(self.put(key, Rc::clone(&value))?);
                 value
             }
         };
@@ -166,8 +163,15 @@ impl<T: 'static> FiberLocal<T> {
     /// Outside of a fiber.
     pub fn set(&'static self, value: T) {
         let key = std::ptr::from_ref(self) as usize;
-        let local = Local { key, value: Rc::new(value), inherit: self.inherit };
-        let former = shard::with_current(|_, record| {
+        let former = self.put(key, Rc::new(value));
+        // Dropped here, outside of the borrow.
+        drop(former.unwrap_or_else(|error| panic!("{error}")));
+    }
+
+    /// Puts a value in the place of the former one, which is the caller's to drop.
+    fn put(&'static self, key: usize, value: Rc<dyn Any>) -> Result<Option<Local>, AccessError> {
+        let local = Local { key, value, inherit: self.inherit };
+        shard::with_current(|_, record| {
             let mut locals = record.locals.borrow_mut();
             match locals.list_mut().iter_mut().find(|l| l.key == key) {
                 Some(place) => Some(std::mem::replace(place, local)),
@@ -176,9 +180,8 @@ impl<T: 'static> FiberLocal<T> {
                     None
                 }
             }
-        });
-        // Dropped here, outside of the borrow.
-        drop(former.unwrap_or_else(|| panic!("{AccessError}")));
+        })
+        .ok_or(AccessError)
     }
 }
 

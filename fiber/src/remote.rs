@@ -337,13 +337,17 @@ impl<T> RemoteJoinHandle<T> {
     }
 
     fn wait_in_thread(&self) {
+        let mut told = false;
         loop {
             {
                 let mut state = self.packet.lock();
                 if state.finished {
                     return;
                 }
-                state.waiters.push(Waiter::Thread(thread::current()));
+                // A thread may be unparked by others, any number of times.
+                if !std::mem::replace(&mut told, true) {
+                    state.waiters.push(Waiter::Thread(thread::current()));
+                }
             }
             thread::park();
         }
@@ -431,6 +435,35 @@ mod tests {
                 assert!(handle.join().unwrap().is_err());
             })
             .unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_waits_is_listed_once_however_often_it_is_unparked() {
+        crate::run(|| {
+            let shard = Shard::current();
+            let (sender, handles) = crate::sync::mpsc::channel();
+            let thread = thread::spawn(move || {
+                let handle = Arc::new(shard.spawn(crate::park).unwrap());
+                sender.send((Arc::clone(&handle), thread::current())).unwrap();
+                handle.wait()
+            });
+            let (handle, waiting) = handles.recv().unwrap();
+            let waiters = || handle.packet.lock().waiters.len();
+            while waiters() == 0 {
+                crate::sleep(Duration::from_millis(1)).unwrap();
+            }
+            for _ in 0..20 {
+                waiting.unpark();
+                crate::sleep(Duration::from_millis(1)).unwrap();
+            }
+            assert_eq!(waiters(), 1);
+            handle.cancel();
+            while !handle.is_finished() {
+                crate::sleep(Duration::from_millis(1)).unwrap();
+            }
+            thread.join().unwrap().unwrap();
+        })
+        .unwrap();
     }
 
     /// The destructor of work that a shard refuses, or drops when it ends, used to unwind the

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cede_fiber::net::{TcpListener, TcpStream};
-use cede_fiber::{current, park, run, sleep, spawn, yield_now};
+use cede_fiber::sync::{broadcast, local, mpsc};
+use cede_fiber::{current, park, run, select, sleep, spawn, yield_now};
 use common::guarded;
 
 /// Runs `f` while 100 fibers yield without end.
@@ -180,4 +181,66 @@ fn p21_a_socket_that_is_always_ready_gives_way() {
         })
         .unwrap();
     });
+}
+
+/// Runs `operation` 10,000 times; other fibers must have had turns, though it never has to wait.
+#[track_caller]
+fn gives_way(what: &str, mut operation: impl FnMut()) {
+    let turns = Rc::new(Cell::new(0));
+    let (count, stop) = (Rc::clone(&turns), Rc::new(Cell::new(false)));
+    let flag = Rc::clone(&stop);
+    let other = spawn(move || {
+        while !flag.get() {
+            count.set(count.get() + 1);
+            yield_now();
+        }
+    });
+    (0..10_000).for_each(|_| operation());
+    assert!(turns.get() >= 10, "{} turns in 10,000 times {what}", turns.get());
+    stop.set(true);
+    other.join().unwrap();
+}
+
+#[test]
+fn p21_a_channel_that_is_always_ready_gives_way() {
+    run(|| {
+        let (sender, receiver) = mpsc::channel();
+        let (here, there) = local::mpsc::channel();
+        let (cast, mut listener) = broadcast::channel(4);
+        gives_way("mpsc", || {
+            sender.send(1).unwrap();
+            receiver.recv().unwrap();
+        });
+        gives_way("mpsc with a time-out", || {
+            sender.send(1).unwrap();
+            receiver.recv_timeout(Duration::from_secs(1)).unwrap();
+        });
+        gives_way("local::mpsc", || {
+            here.send(1).unwrap();
+            there.recv().unwrap();
+        });
+        gives_way("broadcast", || {
+            cast.send(1).unwrap();
+            listener.recv().unwrap();
+        });
+        gives_way("select!", || {
+            sender.send(1).unwrap();
+            let got = select! {
+                got = recv(&receiver) => got.unwrap(),
+                got = recv(&there) => got.unwrap(),
+            };
+            assert_eq!(got.unwrap(), 1);
+        });
+    })
+    .unwrap();
+}
+
+/// A plain thread has nobody to give way to, and is not disturbed.
+#[test]
+fn p21_a_channel_is_received_from_in_a_thread_as_ever() {
+    let (sender, receiver) = mpsc::channel();
+    for n in 0..10_000 {
+        sender.send(n).unwrap();
+        assert_eq!(receiver.recv().unwrap(), n);
+    }
 }

@@ -342,3 +342,72 @@ fn p24_inherited_locals_of_a_fiber_that_never_ran_are_dropped_quietly() {
     assert_eq!(value, 1);
     assert_eq!(drops.get(), 1_001);
 }
+
+/// Bug: there were two entries of the key, and a `set` replaced the first one only.
+#[test]
+fn an_initialiser_that_sets_its_own_local_left_two_values() {
+    struct Counted(u32, Rc<Cell<u32>>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.1.set(self.1.get() + 1);
+        }
+    }
+    thread_local! {
+        static DROPS: Rc<Cell<u32>> = Rc::default();
+    }
+    fn counted(number: u32) -> Counted {
+        Counted(number, DROPS.with(Rc::clone))
+    }
+    fiber_local! {
+        static ODD: Counted = {
+            ODD.set(counted(1));
+            counted(2)
+        };
+    }
+    run(|| {
+        let drops = DROPS.with(Rc::clone);
+        // What the initialiser gives is the last word.
+        assert_eq!(ODD.with(|value| value.0), 2);
+        assert_eq!(drops.get(), 1);
+        ODD.set(counted(3));
+        assert_eq!(ODD.with(|value| value.0), 3);
+        assert_eq!(drops.get(), 2);
+    })
+    .unwrap();
+}
+
+/// Fails to compile for a type that is `Send`: then two traits fit.
+macro_rules! assert_not_send {
+    ($($type:ty),* $(,)?) => {{
+        trait OneFits<A> {
+            fn fits() {}
+        }
+        struct Sends;
+        impl<T: ?Sized> OneFits<()> for T {}
+        impl<T: ?Sized + Send> OneFits<Sends> for T {}
+        $(<$type as OneFits<_>>::fits();)*
+    }};
+}
+
+#[test]
+fn p18_what_belongs_to_a_shard_cannot_leave_its_thread() {
+    use cede_fiber::sync::local;
+    use cede_fiber::{JoinHandle, Park, ScopedJoinHandle, Ticket, net};
+    assert_not_send!(
+        JoinHandle<()>,
+        ScopedJoinHandle<'static, ()>,
+        Park,
+        Ticket,
+        net::TcpListener,
+        net::TcpStream,
+        net::UdpSocket,
+        net::UnixDatagram,
+        net::UnixListener,
+        net::UnixStream,
+        local::Mutex<()>,
+        local::MutexGuard<'static, ()>,
+        local::mpsc::Receiver<()>,
+        local::mpsc::Sender<()>,
+        local::oneshot::Receiver<()>,
+    );
+}

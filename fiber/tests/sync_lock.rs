@@ -1,5 +1,7 @@
 //! Mutex, RwLock, Condvar, Semaphore, Barrier and OnceCell: order, errors, and what is left behind.
 
+mod common;
+
 use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::rc::Rc;
@@ -581,4 +583,40 @@ fn a_thread_that_holds_the_other_end_is_no_deadlock() {
     });
     assert_eq!(run(|| receiver.recv().unwrap()).unwrap(), 7);
     thread.join().unwrap();
+}
+
+/// Bug: a notification went with the fiber that a shutdown unwound before it had locked again.
+#[test]
+fn a_notified_waiter_that_is_unwound_lost_its_notification() {
+    let pair = Arc::new((sync::Mutex::new(()), sync::Condvar::new()));
+    let theirs = Arc::clone(&pair);
+    let other = cede_fiber::Runtime::builder().shutdown_grace(SHORT).run(move || {
+        let pair = theirs;
+        let (holds, waits) = (Arc::clone(&pair), Arc::clone(&pair));
+        // Older than the waiter, so it still has the mutex when that is unwound.
+        let holder = spawn(move || {
+            cede_fiber::shield(|| {
+                cede_fiber::park().unwrap();
+                let _locked = holds.0.lock().unwrap();
+                holds.1.notify_one();
+                while cede_fiber::park().is_ok() {}
+            });
+        });
+        spawn(move || {
+            cede_fiber::shield(|| waits.1.wait(waits.0.lock().unwrap()).map(drop)).unwrap();
+        });
+        settle();
+        let there = Arc::clone(&pair);
+        let other = std::thread::spawn(move || {
+            there.1.wait(there.0.lock().unwrap()).map(drop).unwrap();
+        });
+        while !format!("{:?}", pair.1).contains("waiting: 2") {
+            cede_fiber::sleep(SHORT).unwrap();
+        }
+        holder.fiber().wakeup();
+        settle();
+        assert!(format!("{:?}", pair.1).contains("waiting: 1"));
+        other
+    });
+    common::guarded(move || other.unwrap().join().unwrap());
 }

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use cede_fiber::sync::{self, broadcast, local, mpsc, oneshot, watch};
@@ -511,6 +513,62 @@ fn a_select_on_a_socket_that_is_cut_short_leaves_nobody_registered() {
         fiber.cancel();
         assert!(is_cancelled(&fiber.join().unwrap().unwrap_err()));
         let _ = stream.write_all(b"to nobody");
+    })
+    .unwrap();
+}
+
+/// Waits when it is polled, as code that was written for threads does, and is ready in the end.
+struct Waits {
+    polls: u32,
+    waits: fn(),
+}
+
+impl Future for Waits {
+    type Output = &'static str;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<&'static str> {
+        (self.waits)();
+        self.polls -= 1;
+        if self.polls == 0 {
+            return Poll::Ready("waited");
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Bug: "a wait was begun inside of another one".
+#[test]
+fn a_future_that_waits_when_it_is_polled_panicked() {
+    run(|| {
+        let (sender, receiver) = mpsc::channel::<u32>();
+        let sleeps = || cede_fiber::sleep(SHORT).unwrap();
+        let blocks = || {
+            let child = spawn(|| cede_fiber::sleep(SHORT));
+            cede_fiber::block_on(child).unwrap().unwrap().unwrap();
+        };
+        for waits in [sleeps as fn(), blocks, yield_now] {
+            let mut future = Waits { polls: 9, waits };
+            let got = select! {
+                biased;
+                _ = recv(&receiver) => "received",
+                got = future(&mut future) => got,
+            };
+            assert_eq!(got.unwrap(), "waited");
+        }
+        // What comes meanwhile is neither lost nor taken twice.
+        for waits in [sleeps as fn(), blocks] {
+            let sender = sender.clone();
+            spawn(move || (0..10).for_each(|n| sender.send(n).unwrap()));
+            let mut future = Waits { polls: 1_000, waits };
+            for n in 0..10 {
+                let got = select! {
+                    got = recv(&receiver) => got.unwrap(),
+                    _ = future(&mut future) => 99,
+                };
+                assert_eq!(got.unwrap(), n);
+            }
+        }
     })
     .unwrap();
 }

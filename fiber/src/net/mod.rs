@@ -46,5 +46,5 @@ pub use std::net::{
 pub(crate) use socket::set_nonblocking;
 #[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
 pub(crate) use socket::{receive, send};
-pub(crate) use source::Source;
+pub(crate) use source::{OPERATIONS_PER_TURN, Source};
 pub(crate) use stream::by_reference;

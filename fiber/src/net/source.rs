@@ -18,7 +18,7 @@ use crate::wait::{self, Park, Ticket, Wait, WaitKind};
 
 /// Operations in a row that succeed at once before a fiber gives way to others: a peer that never
 /// lets it wait must not keep the shard.
-const OPERATIONS_PER_TURN: u32 = 128;
+pub(crate) const OPERATIONS_PER_TURN: u32 = 128;
 
 /// See the module.
 #[derive(Debug)]
@@ -136,12 +136,12 @@ impl Source {
         }
     }
 
-    /// Runs an operation once, if it may succeed; "would block" is for the caller.
+    /// Runs an operation, if it may succeed; "would block" is for the caller.
     #[inline]
     pub(crate) fn attempt<T>(
         &self,
         direction: Direction,
-        operation: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+        operation: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
         if self.turn.get() >= OPERATIONS_PER_TURN && self.is_ready(direction) {
             self.end_turn()?;
@@ -154,17 +154,22 @@ impl Source {
     pub(crate) fn attempt_in_place<T>(
         &self,
         direction: Direction,
-        operation: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+        mut operation: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
         if !self.is_ready(direction) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let result = operation(self.fd.as_fd());
-        match &result {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked(direction)?,
-            _ => self.turn.set(self.turn.get() + 1),
+        loop {
+            let result = operation(self.fd.as_fd());
+            match &result {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked(direction)?;
+                }
+                _ => self.turn.set(self.turn.get() + 1),
+            }
+            return result;
         }
-        result
     }
 
     /// Parks until an operation may succeed; registers the descriptor if this is the first wait.

@@ -88,6 +88,7 @@ mod primitive;
 mod queue;
 pub mod select;
 mod spot;
+mod turn;
 
 /// A value that is made once, under the name that `std::sync` has for it.
 pub type OnceLock<T> = OnceCell<T>;

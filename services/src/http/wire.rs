@@ -3,7 +3,8 @@
 //! The rule of this file: whoever is about to wait for the peer calls [`Wire::flush`] first, or
 //! both could wait for each other. A handler that waits for something else does not know of what
 //! was collected before it ran: for that there is the [`Flusher`], a fiber that is made ready when
-//! such a handler is called, and so runs as soon as the handler gives up control.
+//! such a handler is called, and so runs as soon as the handler gives up control. After a send that
+//! failed nothing is sent any more: a response behind a torn one would be read as a part of it.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, Write};
@@ -93,6 +94,8 @@ pub(super) struct Wire<'c> {
     /// What is to be sent.
     pub(super) out: &'c RefCell<Vec<u8>>,
     held: &'c Cell<Option<usize>>,
+    /// A send has failed, and the peer may have got a part of what was to be sent.
+    broken: Cell<bool>,
     /// The body of a streamed response.
     pub(super) body: RefCell<Option<Outgoing>>,
 }
@@ -103,7 +106,8 @@ impl<'c> Wire<'c> {
         let Output { bytes, held, .. } = &link.output;
         bytes.replace(out);
         held.set(None);
-        Self { stream: &link.stream, out: bytes, held, body: RefCell::new(None) }
+        let (broken, body) = (Cell::new(false), RefCell::new(None));
+        Self { stream: &link.stream, out: bytes, held, broken, body }
     }
 
     /// Hands the buffer back.
@@ -124,7 +128,7 @@ impl<'c> Wire<'c> {
     pub(super) fn flush_before_held(&self) -> io::Result<()> {
         let Some(start) = self.held.get().filter(|start| *start > 0) else { return Ok(()) };
         let mut out = self.out.borrow_mut();
-        let result = send(self.stream, out.get(..start).unwrap_or_default());
+        let result = self.send(out.get(..start).unwrap_or_default());
         out.drain(..start);
         self.held.set(Some(0));
         result
@@ -155,15 +159,15 @@ impl<'c> Wire<'c> {
     /// # Errors
     ///
     /// What the system says; [`TimedOut`](io::ErrorKind::TimedOut) when the peer takes nothing for
-    /// the send time-out. The connection is then of no use any more.
+    /// the send time-out. The connection is then of no use any more, and each later flush fails.
     #[inline]
     pub(super) fn flush(&self) -> io::Result<()> {
         let mut out = self.out.borrow_mut();
-        if out.is_empty() {
+        if out.is_empty() && !self.broken.get() {
             return Ok(());
         }
         self.held.set(None);
-        let result = send(self.stream, &out);
+        let result = self.send(&out);
         out.clear();
         result
     }
@@ -190,7 +194,17 @@ impl<'c> Wire<'c> {
     /// Sends what was collected and then these bytes, without a copy of them.
     pub(super) fn send_through(&self, bytes: &[u8]) -> io::Result<()> {
         self.flush()?;
-        send(self.stream, bytes)
+        self.send(bytes)
+    }
+
+    #[inline]
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.broken.get() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let result = send(self.stream, bytes);
+        self.broken.set(result.is_err());
+        result
     }
 }
 

@@ -19,6 +19,7 @@ use crate::sync::error::SendError;
 use crate::sync::limit::Limit;
 use crate::sync::queue::{Node, Queue, Wakes};
 use crate::sync::select::AnyParker;
+use crate::sync::turn;
 use crate::wait::{Refusal, Wait, WaitKind};
 
 struct Entry<T, D: Domain> {
@@ -238,6 +239,7 @@ impl<T, D: Domain> Receiver<T, D> {
     where
         T: Clone,
     {
+        turn::spend();
         loop {
             let node = Node::new(());
             let mut done = Vec::new();

@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::sync::domain::{Domain, Local, LocalState, Shared, SharedState, State, wait_for};
-use crate::sync::generic::mutex::MutexGuard;
+use crate::sync::generic::mutex::{Mutex, MutexGuard};
 use crate::sync::limit::Limit;
 use crate::sync::primitive::const_fn;
 use crate::sync::queue::{Node, Queue, Wakes};
@@ -84,11 +84,7 @@ impl<D: Domain> Condvar<D> {
         let mutex = MutexGuard::mutex(&guard);
         let node = Node::new(Notified::Not);
         self.wait_unlocked(&node, guard, Limit::Never)?;
-        let locked = mutex.lock();
-        if locked.is_err() {
-            self.pass_on(&node);
-        }
-        locked
+        self.lock_again(mutex, &node)
     }
 
     /// Waits until `condition` is false.
@@ -160,11 +156,21 @@ impl<D: Domain> Condvar<D> {
             Err(error) if limit.is_why(&error) => true,
             Err(error) => return Err(error),
         };
-        let locked = mutex.lock();
-        if locked.is_err() {
-            self.pass_on(&node);
-        }
-        Ok((locked?, WaitTimeoutResult(timed_out)))
+        Ok((self.lock_again(mutex, &node)?, WaitTimeoutResult(timed_out)))
+    }
+
+    /// Locks the mutex for one whose wait is over.
+    #[inline(always)]
+    #[track_caller]
+    fn lock_again<'a, T: ?Sized>(
+        &self,
+        mutex: &'a Mutex<T, D>,
+        node: &Node<D, Notified>,
+    ) -> io::Result<MutexGuard<'a, T, D>> {
+        let unused = Unused { condvar: self, node };
+        let locked = mutex.lock()?;
+        std::mem::forget(unused);
+        Ok(locked)
     }
 
     #[inline(always)]
@@ -225,6 +231,18 @@ impl<D: Domain> Condvar<D> {
             }
         });
         wakes.send();
+    }
+}
+
+/// A notification of one who has not locked the mutex again, be it that a shutdown unwinds it there.
+struct Unused<'a, D: Domain> {
+    condvar: &'a Condvar<D>,
+    node: &'a Node<D, Notified>,
+}
+
+impl<D: Domain> Drop for Unused<'_, D> {
+    fn drop(&mut self) {
+        self.condvar.pass_on(self.node);
     }
 }
 

@@ -10,6 +10,7 @@ use crate::sync::domain::Domain;
 use crate::sync::error::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
 use crate::sync::generic::chan::Chan;
 use crate::sync::limit::Limit;
+use crate::sync::turn;
 
 /// The ends of a channel without a limit.
 pub(crate) fn channel<T, D: Domain>() -> (Sender<T, D>, Receiver<T, D>) {
@@ -188,6 +189,7 @@ impl<T, D: Domain> Receiver<T, D> {
     #[inline(always)]
     #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
+        turn::spend();
         self.chan.recv(Limit::Never)
     }
 
@@ -198,6 +200,7 @@ impl<T, D: Domain> Receiver<T, D> {
     /// As [`recv`](Self::recv), and when nothing comes in time.
     #[track_caller]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        turn::spend();
         let limit = Limit::after(timeout);
         self.chan.recv(limit).map_err(|error| match error {
             RecvError::Disconnected => RecvTimeoutError::Disconnected,

@@ -28,7 +28,7 @@ pub use events::{CanRead, Parks, Readable, park, readable};
 use crate::sync::domain::{Domain, Shared, SharedParker};
 use crate::sync::limit::Limit;
 use crate::sync::spot::Spot;
-use crate::wait::{Refusal, RemoteTicket, Wait, WaitKind};
+use crate::wait::{Refusal, RemoteTicket, Wait, WaitKind, with_current};
 
 /// The one wait of a `select!`, of a fiber or a thread.
 pub type AnyParker = SharedParker;
@@ -206,11 +206,21 @@ pub fn poll<B: Branches>(branches: &B, biased: bool) -> Option<B::Output> {
     try_all(branches, if biased { 0 } else { turn(B::COUNT) })
 }
 
+/// Whether the fiber has waited since this wait began: a future may do so when it is polled. Tickets
+/// of this wait end nothing any more then, so all is asked again.
+#[inline]
+fn is_stale(parker: &AnyParker) -> bool {
+    let AnyParker::Fiber(park) = parker else { return false };
+    let generation = park.ticket().generation;
+    with_current(|_, record| record.generation.get() != generation).unwrap_or(false)
+}
+
 /// Waits until one branch completes.
 #[doc(hidden)]
 #[inline]
 #[track_caller]
 pub fn wait<B: Branches>(branches: &B, biased: bool) -> io::Result<B::Output> {
+    crate::sync::turn::spend();
     let first = if biased { 0 } else { turn(B::COUNT) };
     if let Some(output) = try_all(branches, first) {
         return Ok(output);
@@ -219,7 +229,7 @@ pub fn wait<B: Branches>(branches: &B, biased: bool) -> io::Result<B::Output> {
         let parker = AnyParker::begin().map_err(Refusal::give_way)?;
         let registered = Registered(branches);
         // SAFETY: the branches are borrowed, and `registered` unregisters them before this ends.
-        let ready = unsafe { branches.register(&parker)? };
+        let ready = unsafe { branches.register(&parker)? } || is_stale(&parker);
         let waited = if ready {
             Ok(())
         } else {

@@ -1,0 +1,35 @@
+//! How long a fiber may go on without a wait: receives that find something at once are counted, and
+//! now and then one gives way to other fibers first.
+//!
+//! The surprising rule: the count is the thread's and not the fiber's, and waits do not reset it.
+//! That makes it one counter without a branch but the last, and a yield too many per
+//! `OPERATIONS_PER_TURN` costs next to nothing.
+
+use std::cell::Cell;
+
+use crate::net::OPERATIONS_PER_TURN;
+use crate::shard;
+
+thread_local! {
+    static LEFT: Cell<u32> = const { Cell::new(OPERATIONS_PER_TURN) };
+}
+
+/// Counts an operation that may not have to wait. Called before it, so that nothing is lost when a
+/// shutdown unwinds the fiber here.
+#[inline(always)]
+pub(crate) fn spend() {
+    let left = LEFT.get() - 1;
+    LEFT.set(left);
+    if left == 0 {
+        end();
+    }
+}
+
+#[cold]
+fn end() {
+    LEFT.set(OPERATIONS_PER_TURN);
+    // A plain thread has nobody to give way to.
+    if shard::with_current(|_, _| ()).is_some() {
+        crate::yield_now();
+    }
+}
