@@ -6,10 +6,10 @@
 //! state machine. No wait, no wakeup, no user code: what is to be woken or dropped is carried out
 //! of the lock first.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::fmt;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
@@ -17,12 +17,12 @@ use crate::cancel;
 use crate::mail::Request;
 use crate::shard;
 use crate::shared::{FiberShared, ShardShared};
-use crate::sync::brief::Brief;
+use crate::sync::brief::{Brief, BriefGuard};
 use crate::sync::limit::Limit;
 use crate::sync::primitive::{AtomicUsize, Ordering, const_fn};
 use crate::sync::select::AnyParker;
 use crate::sync::spot::Spot;
-use crate::wait::{Park, Refusal, Ticket, Wait};
+use crate::wait::{Park, Refusal, Wait, Waiter};
 
 /// A place where primitives live; [`Shared`] and [`Local`] are the two that there are.
 pub trait Domain: sealed::Sealed + Sized + 'static {
@@ -60,7 +60,8 @@ pub trait Domain: sealed::Sealed + Sized + 'static {
     ///
     /// # Safety
     ///
-    /// The waiter must still be in its wait: its node is linked, and the state is locked.
+    /// The waiter must still be in its wait: its node is linked, and the state is locked. The
+    /// wakeup is sent before this fiber or thread gives up control or runs code of the user's.
     #[doc(hidden)]
     unsafe fn wakeup(who: Self::Who) -> Self::Wake;
     #[doc(hidden)]
@@ -72,11 +73,22 @@ pub trait Domain: sealed::Sealed + Sized + 'static {
 
 /// The state of a primitive: reached by one caller at a time.
 pub trait State<S> {
+    /// Reaches the state.
+    type Guard<'a>: DerefMut<Target = S>
+    where
+        Self: 'a;
+
     #[doc(hidden)]
     fn new(state: S) -> Self;
+    /// The state, for a few lines that neither wait nor call user code.
+    #[doc(hidden)]
+    fn lock(&self) -> Self::Guard<'_>;
     /// Runs `f` with the state, which must neither wait nor call user code.
     #[doc(hidden)]
-    fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R;
+    #[inline(always)]
+    fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
+        f(&mut self.lock())
+    }
 }
 
 /// A word for fast paths.
@@ -126,13 +138,18 @@ impl<S> SharedState<S> {
 }
 
 impl<S> State<S> for SharedState<S> {
+    type Guard<'a>
+        = BriefGuard<'a, S>
+    where
+        S: 'a;
+
     fn new(state: S) -> Self {
         Self(Brief::new(state))
     }
 
     #[inline(always)]
-    fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
-        self.0.with(f)
+    fn lock(&self) -> BriefGuard<'_, S> {
+        self.0.lock()
     }
 }
 
@@ -198,7 +215,7 @@ pub struct SharedWho(Who);
 enum Who {
     /// The pointers are good while the fiber is in the wait; see `Shared::wakeup`.
     Fiber {
-        ticket: Ticket,
+        waiter: Waiter,
         home: *const ShardShared,
         fiber: *const FiberShared,
     },
@@ -211,7 +228,7 @@ pub struct SharedWake(Wakeup);
 
 #[derive(Debug)]
 enum Wakeup {
-    Here(Ticket),
+    Here(Waiter),
     There(Arc<FiberShared>, u64),
     Thread(Arc<Spot>),
 }
@@ -226,7 +243,7 @@ pub enum SharedParker {
 }
 
 impl SharedParker {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin() -> Result<Self, Refusal> {
         // SAFETY: the reference is used in this expression only.
         match unsafe { shard::local() }.is_some() {
@@ -235,7 +252,7 @@ impl SharedParker {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn who(&self) -> SharedWho {
         match self {
             Self::Fiber(park) => {
@@ -248,7 +265,7 @@ impl SharedParker {
                     .shared
                     .get_or_init(|| FiberShared::new(Arc::clone(&shard.shared), record));
                 SharedWho(Who::Fiber {
-                    ticket: park.ticket(),
+                    waiter: park.waiter(),
                     home: Arc::as_ptr(&shard.shared),
                     fiber: Arc::as_ptr(fiber),
                 })
@@ -279,12 +296,12 @@ impl Domain for Shared {
         Arc::try_unwrap(ptr)
     }
 
-    #[inline]
+    #[inline(always)]
     fn begin() -> Result<SharedParker, Refusal> {
         SharedParker::begin()
     }
 
-    #[inline]
+    #[inline(always)]
     fn who(parker: &SharedParker) -> SharedWho {
         parker.who()
     }
@@ -293,15 +310,15 @@ impl Domain for Shared {
         Ok(parker.who())
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn wakeup(who: SharedWho) -> SharedWake {
         match who.0 {
-            Who::Fiber { ticket, home, fiber } => {
+            Who::Fiber { waiter, home, fiber } => {
                 // SAFETY: the reference is used in this expression only.
                 let here = unsafe { shard::local() }
                     .is_some_and(|shard| std::ptr::eq(Arc::as_ptr(&shard.shared), home));
                 if here {
-                    return SharedWake(Wakeup::Here(ticket));
+                    return SharedWake(Wakeup::Here(waiter));
                 }
                 // SAFETY: the fiber is in its wait (contract), so its record is live, and the
                 // record owns one reference of this Arc. The fiber cannot leave before the state is
@@ -310,18 +327,16 @@ impl Domain for Shared {
                     Arc::increment_strong_count(fiber);
                     Arc::from_raw(fiber)
                 };
-                SharedWake(Wakeup::There(fiber, ticket.generation))
+                SharedWake(Wakeup::There(fiber, waiter.generation()))
             }
             Who::Thread(spot) => SharedWake(Wakeup::Thread(spot)),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn wake(wake: SharedWake) {
         match wake.0 {
-            Wakeup::Here(ticket) => {
-                ticket.wake();
-            }
+            Wakeup::Here(waiter) => wake_here(waiter),
             Wakeup::There(fiber, generation) => {
                 FiberShared::post(&fiber, Request::EndWait(generation));
             }
@@ -355,13 +370,18 @@ impl<S> LocalState<S> {
 }
 
 impl<S> State<S> for LocalState<S> {
+    type Guard<'a>
+        = RefMut<'a, S>
+    where
+        S: 'a;
+
     fn new(state: S) -> Self {
         Self::of(state)
     }
 
     #[inline(always)]
-    fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
-        f(&mut self.0.borrow_mut())
+    fn lock(&self) -> RefMut<'_, S> {
+        self.0.borrow_mut()
     }
 }
 
@@ -426,8 +446,8 @@ impl Domain for Local {
     type Word = LocalWord;
     type Ptr<T> = Rc<T>;
     type Once<T> = OnceCell<T>;
-    type Who = Ticket;
-    type Wake = Ticket;
+    type Who = Waiter;
+    type Wake = Waiter;
     type Parker = Park;
 
     fn ptr<T>(value: T) -> Rc<T> {
@@ -448,31 +468,43 @@ impl Domain for Local {
     }
 
     #[inline(always)]
-    fn who(parker: &Park) -> Ticket {
-        parker.ticket()
+    fn who(parker: &Park) -> Waiter {
+        parker.waiter()
     }
 
-    fn who_selects(parker: &AnyParker) -> io::Result<Ticket> {
+    fn who_selects(parker: &AnyParker) -> io::Result<Waiter> {
         match parker {
-            SharedParker::Fiber(park) => Ok(park.ticket()),
+            SharedParker::Fiber(park) => Ok(park.waiter()),
             SharedParker::Thread(_) => Err(cancel::not_in_fiber_error()),
         }
     }
 
     #[inline(always)]
-    unsafe fn wakeup(who: Ticket) -> Ticket {
+    unsafe fn wakeup(who: Waiter) -> Waiter {
         who
     }
 
     #[inline(always)]
-    fn wake(wake: Ticket) {
-        wake.wake();
+    fn wake(wake: Waiter) {
+        wake_here(wake);
     }
 
     #[inline(always)]
     #[track_caller]
     fn wait(parker: Park, what: Wait, limit: Limit) -> io::Result<()> {
         parker.wait(what, limit.nanos())
+    }
+}
+
+/// Sends a wakeup to a fiber of this shard.
+#[inline(always)]
+fn wake_here(waiter: Waiter) {
+    // SAFETY: the reference is used in this call only.
+    if let Some(shard) = unsafe { shard::local() } {
+        // SAFETY: the fiber's node was linked when this wakeup was made, so the fiber was inside of
+        // its wait; and it is one of this thread, which has run nothing else since (contract of
+        // `wakeup`). One that was left behind by a shutdown keeps its record, in no wait.
+        unsafe { waiter.wake(shard) };
     }
 }
 

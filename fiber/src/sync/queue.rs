@@ -86,7 +86,7 @@ impl<D: Domain, P> Queue<D, P> {
     ///
     /// The node must not move or go while it is linked: its owner waits by `wait_for` with this
     /// node, or takes it out by `remove` before it leaves.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn push(&mut self, node: &Node<D, P>, who: D::Who) {
         // SAFETY: the node is not linked, so its fields are the owner's, who calls.
         unsafe { *node.who.get() = Some(who) };
@@ -101,7 +101,7 @@ impl<D: Domain, P> Queue<D, P> {
     }
 
     /// What the first one waits for.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn front(&mut self) -> Option<&mut P> {
         // SAFETY: linked nodes are in place; their payload belongs to who holds the lock, which is
         // the caller: the borrow of the queue is a borrow of the state.
@@ -110,7 +110,7 @@ impl<D: Domain, P> Queue<D, P> {
 
     /// Takes out the first one, after `hand_over` has seen to its payload. The wakeup must be sent
     /// when the lock is released.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop(&mut self, hand_over: impl FnOnce(&mut P)) -> Option<D::Wake> {
         // SAFETY: linked nodes are in place.
         let node = unsafe { self.head.as_ref()? };
