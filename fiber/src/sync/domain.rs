@@ -10,13 +10,14 @@ use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use crate::cancel;
 use crate::mail::Request;
 use crate::shard;
-use crate::shared::{FiberShared, ShardShared};
+use crate::shared::FiberShared;
 use crate::sync::brief::{Brief, BriefGuard};
 use crate::sync::limit::Limit;
 use crate::sync::primitive::{AtomicUsize, Ordering, const_fn};
@@ -213,11 +214,10 @@ pub struct SharedWho(Who);
 
 #[derive(Debug)]
 enum Who {
-    /// The pointers are good while the fiber is in the wait; see `Shared::wakeup`.
+    /// The pointer is good while the fiber is in the wait; see `Shared::wakeup`.
     Fiber {
         waiter: Waiter,
-        home: *const ShardShared,
-        fiber: *const FiberShared,
+        fiber: NonNull<FiberShared>,
     },
     Thread(Arc<Spot>),
 }
@@ -256,7 +256,7 @@ impl SharedParker {
     pub(crate) fn who(&self) -> SharedWho {
         match self {
             Self::Fiber(park) => {
-                // SAFETY: the references are used in this call only; the pointers are followed only
+                // SAFETY: the references are used in this call only; the pointer is followed only
                 // while the fiber is in this wait (contract of `wakeup`).
                 let Some((shard, record)) = (unsafe { shard::here() }) else {
                     unreachable!("a Park exists only in a fiber")
@@ -264,11 +264,7 @@ impl SharedParker {
                 let fiber = record
                     .shared
                     .get_or_init(|| FiberShared::new(Arc::clone(&shard.shared), record));
-                SharedWho(Who::Fiber {
-                    waiter: park.waiter(),
-                    home: Arc::as_ptr(&shard.shared),
-                    fiber: Arc::as_ptr(fiber),
-                })
+                SharedWho(Who::Fiber { waiter: park.waiter(), fiber: NonNull::from(&**fiber) })
             }
             Self::Thread(spot) => SharedWho(Who::Thread(Arc::clone(spot))),
         }
@@ -313,19 +309,19 @@ impl Domain for Shared {
     #[inline(always)]
     unsafe fn wakeup(who: SharedWho) -> SharedWake {
         match who.0 {
-            Who::Fiber { waiter, home, fiber } => {
-                // SAFETY: the reference is used in this expression only.
-                let here = unsafe { shard::local() }
-                    .is_some_and(|shard| std::ptr::eq(Arc::as_ptr(&shard.shared), home));
-                if here {
-                    return SharedWake(Wakeup::Here(waiter));
-                }
+            Who::Fiber { waiter, fiber } => {
                 // SAFETY: the fiber is in its wait (contract), so its record is live, and the
                 // record owns one reference of this Arc. The fiber cannot leave before the state is
                 // unlocked: it looks for its node first, or is woken by what is made here.
+                let home = unsafe { &fiber.as_ref().shard };
+                // SAFETY: the reference is used in this expression only.
+                if unsafe { shard::local() }.is_some_and(|shard| Arc::ptr_eq(&shard.shared, home)) {
+                    return SharedWake(Wakeup::Here(waiter));
+                }
+                // SAFETY: as above.
                 let fiber = unsafe {
-                    Arc::increment_strong_count(fiber);
-                    Arc::from_raw(fiber)
+                    Arc::increment_strong_count(fiber.as_ptr());
+                    Arc::from_raw(fiber.as_ptr())
                 };
                 SharedWake(Wakeup::There(fiber, waiter.generation()))
             }

@@ -18,6 +18,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomPinned;
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use crate::sync::domain::Domain;
@@ -26,8 +27,9 @@ use crate::sync::domain::Domain;
 pub(crate) struct Node<D: Domain, P> {
     prev: Cell<*const Self>,
     next: Cell<*const Self>,
-    /// Some exactly while the node is linked.
-    who: UnsafeCell<Option<D::Who>>,
+    linked: Cell<bool>,
+    /// There while the node is linked.
+    who: UnsafeCell<MaybeUninit<D::Who>>,
     /// What is waited for, and then what was handed over.
     payload: UnsafeCell<P>,
     _pinned: PhantomPinned,
@@ -39,7 +41,8 @@ impl<D: Domain, P> Node<D, P> {
         Self {
             prev: Cell::new(ptr::null()),
             next: Cell::new(ptr::null()),
-            who: UnsafeCell::new(None),
+            linked: Cell::new(false),
+            who: UnsafeCell::new(MaybeUninit::uninit()),
             payload: UnsafeCell::new(payload),
             _pinned: PhantomPinned,
         }
@@ -89,7 +92,8 @@ impl<D: Domain, P> Queue<D, P> {
     #[inline(always)]
     pub(crate) unsafe fn push(&mut self, node: &Node<D, P>, who: D::Who) {
         // SAFETY: the node is not linked, so its fields are the owner's, who calls.
-        unsafe { *node.who.get() = Some(who) };
+        unsafe { (*node.who.get()).write(who) };
+        node.linked.set(true);
         node.prev.set(self.tail);
         node.next.set(ptr::null());
         // SAFETY: linked nodes are in place (contract), and we hold the lock of their queue.
@@ -116,21 +120,29 @@ impl<D: Domain, P> Queue<D, P> {
         let node = unsafe { self.head.as_ref()? };
         // SAFETY: as in `front`.
         hand_over(unsafe { &mut *node.payload.get() });
-        let who = self.unlink(node)?;
-        // SAFETY: the node was linked until now, and the state is still locked.
-        Some(unsafe { D::wakeup(who) })
+        // SAFETY: the first one is linked; it was until now, and the state is still locked.
+        Some(unsafe { D::wakeup(self.unlink(node)) })
     }
 
     /// Takes out one that gives up. False: it is not in the queue any more.
     #[inline]
     pub(crate) fn remove(&mut self, node: &Node<D, P>) -> bool {
-        self.unlink(node).is_some()
+        let linked = node.linked.get();
+        if linked {
+            // SAFETY: just seen.
+            drop(unsafe { self.unlink(node) });
+        }
+        linked
     }
 
+    /// # Safety
+    ///
+    /// The node is linked.
     #[inline(always)]
-    fn unlink(&mut self, node: &Node<D, P>) -> Option<D::Who> {
-        // SAFETY: we hold the lock; for a node that is not linked this is its owner's call.
-        let who = unsafe { (*node.who.get()).take()? };
+    unsafe fn unlink(&mut self, node: &Node<D, P>) -> D::Who {
+        node.linked.set(false);
+        // SAFETY: the node was linked, so this was written, and it is taken out once.
+        let who = unsafe { (*node.who.get()).assume_init_read() };
         let (prev, next) = (node.prev.get(), node.next.get());
         // SAFETY: neighbours of a linked node are linked, so they are in place.
         match unsafe { prev.as_ref() } {
@@ -142,7 +154,7 @@ impl<D: Domain, P> Queue<D, P> {
             Some(next) => next.prev.set(prev),
             None => self.tail = prev,
         }
-        Some(who)
+        who
     }
 
     /// How many wait. Walks the queue.

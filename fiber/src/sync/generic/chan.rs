@@ -199,10 +199,10 @@ impl<T, D: Domain> ChanState<T, D> {
             Err(TryRecvError::Disconnected) => Found::Disconnected,
             Err(TryRecvError::Empty) => {
                 // SAFETY: handed on to the caller.
-                let found = unsafe { self.enqueue_receiver(node) };
+                let parker = unsafe { self.enqueue_receiver(node) };
                 // A receiver makes room in a channel that has none.
                 self.settle(&mut wakes);
-                found
+                Found::Waits(parker)
             }
         };
         (found, wakes)
@@ -212,15 +212,11 @@ impl<T, D: Domain> ChanState<T, D> {
     ///
     /// The caller waits by `wait_for` with this node.
     #[inline(always)]
-    unsafe fn enqueue_receiver(&mut self, node: &Node<D, Slot<T>>) -> Found<T, D::Parker> {
-        match D::begin() {
-            Ok(parker) => {
-                // SAFETY: handed on to the caller.
-                unsafe { self.receivers.push(node, D::who(&parker)) };
-                Found::Waits(parker)
-            }
-            Err(refusal) => Found::Refused(refusal),
-        }
+    unsafe fn enqueue_receiver(&mut self, node: &Node<D, Slot<T>>) -> Result<D::Parker, Refusal> {
+        let parker = D::begin()?;
+        // SAFETY: handed on to the caller.
+        unsafe { self.receivers.push(node, D::who(&parker)) };
+        Ok(parker)
     }
 
     /// Sends, or takes a place in the queue.
@@ -267,8 +263,7 @@ pub(crate) struct Chan<T, D: Domain> {
 pub(crate) enum Found<T, P> {
     Value(T),
     Disconnected,
-    Waits(P),
-    Refused(Refusal),
+    Waits(Result<P, Refusal>),
 }
 
 /// What became of a value that was to be sent.
@@ -313,38 +308,37 @@ impl<T, D: Domain> Chan<T, D> {
     pub(crate) fn recv(&self, limit: Limit) -> Result<T, RecvError> {
         let node = Node::new(Slot::Waiting);
         let mut state = self.state.lock();
-        let found = if state.offers.is_empty() {
+        let parker = if state.offers.is_empty() {
             // Nobody waits for what a receive changes.
-            let found = match state.buffer.pop_front() {
-                Some(value) => Found::Value(value),
-                None if state.senders == 0 => Found::Disconnected,
-                // SAFETY: this waits by `wait_for` with this node, in this frame.
-                None => unsafe { state.enqueue_receiver(&node) },
-            };
+            match state.buffer.pop_front() {
+                Some(value) => return Ok(value),
+                None if state.senders == 0 => return Err(RecvError::Disconnected),
+                None => {}
+            }
+            // SAFETY: this waits by `wait_for` with this node, in this frame.
+            let parker = unsafe { state.enqueue_receiver(&node) };
             drop(state);
-            found
+            parker
         } else {
             // SAFETY: as above.
             let (found, wakes) = unsafe { state.recv_offered(&node) };
             drop(state);
             wakes.send();
-            found
-        };
-        match found {
-            Found::Value(value) => Ok(value),
-            Found::Disconnected => Err(RecvError::Disconnected),
-            Found::Refused(refusal) => Err(RecvError::Wait(refusal.give_way())),
-            Found::Waits(parker) => {
-                let what = self.wait_kind(WaitKind::Receive);
-                let give_up = || self.leave_receivers(&node);
-                // What a fiber has received when it is unwound goes with it, in its node.
-                wait_for::<D>(parker, what, limit, give_up, || {}).map_err(RecvError::Wait)?;
-                // SAFETY: the wait is over, so the node is not linked.
-                match unsafe { node.payload(Slot::take) } {
-                    Slot::Value(value) => Ok(value),
-                    _ => Err(RecvError::Disconnected),
-                }
+            match found {
+                Found::Value(value) => return Ok(value),
+                Found::Disconnected => return Err(RecvError::Disconnected),
+                Found::Waits(parker) => parker,
             }
+        };
+        let parker = parker.map_err(|refusal| RecvError::Wait(refusal.give_way()))?;
+        let what = self.wait_kind(WaitKind::Receive);
+        let give_up = || self.leave_receivers(&node);
+        // What a fiber has received when it is unwound goes with it, in its node.
+        wait_for::<D>(parker, what, limit, give_up, || {}).map_err(RecvError::Wait)?;
+        // SAFETY: the wait is over, so the node is not linked.
+        match unsafe { node.payload(Slot::take) } {
+            Slot::Value(value) => Ok(value),
+            _ => Err(RecvError::Disconnected),
         }
     }
 
