@@ -383,17 +383,34 @@ impl Park {
         deadline: Option<Nanos>,
         at: &'static Location<'static>,
     ) -> io::Result<()> {
+        // `begin` has looked, but a destructor may end up with a wait that was begun before.
+        self.wait_unless(std::thread::panicking(), what, deadline, at)
+    }
+
+    /// Like [`wait`](Self::wait), for the call that began this wait: it cannot have come to unwind
+    /// since.
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn wait_begun(self, what: Wait, deadline: Option<Nanos>) -> io::Result<()> {
+        self.wait_unless(false, what, deadline, Location::caller())
+    }
+
+    #[inline(always)]
+    fn wait_unless(
+        self,
+        unwinding: bool,
+        what: Wait,
+        deadline: Option<Nanos>,
+        at: &'static Location<'static>,
+    ) -> io::Result<()> {
         // SAFETY: the references are used in this call only.
         let Some((shard, record)) = (unsafe { shard::here() }) else {
             return Err(cancel::not_in_fiber_error());
         };
-        assert_eq!(
-            record.generation.get(),
-            self.waiter.generation,
-            "a wait was begun inside of another one"
-        );
-        // `begin` has looked, but a destructor may end up with a wait that was begun before.
-        if std::thread::panicking() && record.outcome.get() == Outcome::NONE {
+        // Not `assert_eq`, which would keep both numbers in memory.
+        let same = record.generation.get() == self.waiter.generation;
+        assert!(same, "a wait was begun inside of another one");
+        if unwinding && record.outcome.get() == Outcome::NONE {
             record.generation.set(0);
             return Err(cancel::unwinding_error());
         }

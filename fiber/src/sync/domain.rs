@@ -6,7 +6,7 @@
 //! state machine. No wait, no wakeup, no user code: what is to be woken or dropped is carried out
 //! of the lock first.
 
-use std::cell::{Cell, OnceCell, RefCell, RefMut};
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -22,6 +22,7 @@ use crate::sync::brief::{Brief, BriefGuard};
 use crate::sync::limit::Limit;
 use crate::sync::primitive::{AtomicUsize, Ordering, const_fn};
 use crate::sync::select::AnyParker;
+use crate::sync::sole::{Sole, SoleGuard};
 use crate::sync::spot::Spot;
 use crate::wait::{Park, Refusal, Wait, Waiter};
 
@@ -344,7 +345,7 @@ impl Domain for Shared {
     #[track_caller]
     fn wait(parker: SharedParker, what: Wait, limit: Limit) -> io::Result<()> {
         match parker {
-            SharedParker::Fiber(park) => park.wait(what.with_outside_wakers(), limit.nanos()),
+            SharedParker::Fiber(park) => park.wait_begun(what.with_outside_wakers(), limit.nanos()),
             SharedParker::Thread(spot) => spot.wait(limit),
         }
     }
@@ -357,17 +358,17 @@ impl Domain for Shared {
 pub struct Local(std::marker::PhantomData<*const ()>);
 
 /// The state of a [`Local`] primitive.
-pub struct LocalState<S>(RefCell<S>);
+pub struct LocalState<S>(Sole<S>);
 
 impl<S> LocalState<S> {
     pub(crate) const fn of(state: S) -> Self {
-        Self(RefCell::new(state))
+        Self(Sole::new(state))
     }
 }
 
 impl<S> State<S> for LocalState<S> {
     type Guard<'a>
-        = RefMut<'a, S>
+        = SoleGuard<'a, S>
     where
         S: 'a;
 
@@ -376,8 +377,8 @@ impl<S> State<S> for LocalState<S> {
     }
 
     #[inline(always)]
-    fn lock(&self) -> RefMut<'_, S> {
-        self.0.borrow_mut()
+    fn lock(&self) -> SoleGuard<'_, S> {
+        self.0.lock()
     }
 }
 
@@ -488,7 +489,7 @@ impl Domain for Local {
     #[inline(always)]
     #[track_caller]
     fn wait(parker: Park, what: Wait, limit: Limit) -> io::Result<()> {
-        parker.wait(what, limit.nanos())
+        parker.wait_begun(what, limit.nanos())
     }
 }
 

@@ -87,6 +87,7 @@ mod loom_models;
 mod primitive;
 mod queue;
 pub mod select;
+mod sole;
 mod spot;
 
 /// A value that is made once, under the name that `std::sync` has for it.
