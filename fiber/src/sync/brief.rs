@@ -89,7 +89,8 @@ impl<S> Brief<S> {
     }
 }
 
-/// The state, until this is dropped; also when its user panics, which none does.
+/// The state, until this is dropped; also when its user panics, which none does. It stays on its
+/// thread, because `S` need not be Sync.
 #[cfg(not(loom))]
 pub struct BriefGuard<'a, S>(&'a Brief<S>, PhantomData<*mut S>);
 

@@ -69,8 +69,9 @@ pub(crate) struct Queue<D: Domain, P> {
 
 // SAFETY: a queue is used under a lock, from whatever thread holds it, and so are the fields of the
 // nodes in it. Payloads go from thread to thread and are Send. `Who` of the Shared domain names a
-// fiber by pointers that are good on any thread (see `Shared::wakeup`) or a thread by an Arc; that
-// of the Local domain is neither, so this must not hold for it.
+// fiber by a pointer that is good on any thread and one that is followed on the fiber's own (see
+// `Shared::wakeup`), or a thread by an Arc; that of the Local domain is neither, so this must not
+// hold for it.
 unsafe impl<P: Send> Send for Queue<crate::sync::domain::Shared, P> {}
 
 impl<D: Domain, P> Queue<D, P> {
