@@ -329,6 +329,8 @@ impl ShardState {
             if record_ref.borrows.get() {
                 self.abort_for(record_ref);
             }
+            // No waker will match it: its nodes may be linked for ever.
+            record_ref.generation.set(0);
             // SAFETY: as above; the coroutine is taken out so that nothing drops it.
             unsafe {
                 std::mem::forget((*(*record).coroutine.get()).take());

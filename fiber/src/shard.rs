@@ -578,7 +578,7 @@ impl ShardState {
     }
 
     /// Ends the wait that the fiber is in with its event.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end_wait(&self, record: &Record) {
         if record.settle(Outcome::EVENT) {
             self.push_ready(record);

@@ -12,7 +12,8 @@
 
 use std::fmt;
 use std::io;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use cede_reactor::Nanos;
@@ -153,6 +154,40 @@ impl Ticket {
     }
 }
 
+/// A fiber in one of its waits, to be woken on its own shard without a look at the table of fibers.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiter {
+    record: NonNull<Record>,
+    generation: u64,
+}
+
+// A panic leaves no record half changed.
+impl UnwindSafe for Waiter {}
+impl RefUnwindSafe for Waiter {}
+
+impl Waiter {
+    #[inline(always)]
+    pub(crate) fn generation(self) -> u64 {
+        self.generation
+    }
+
+    /// Ends the wait, if it is still on.
+    ///
+    /// # Safety
+    ///
+    /// On the fiber's own shard, which must not have run another fiber, nor code of the user's,
+    /// since this fiber was seen between the beginning and the end of its call that waits.
+    #[inline(always)]
+    pub(crate) unsafe fn wake(self, shard: &ShardState) {
+        // SAFETY: the fiber cannot have ended meanwhile, so its record is live (contract).
+        let record = unsafe { self.record.as_ref() };
+        // A `select!` may have begun another wait, in code of the user's, with its nodes linked.
+        if record.generation.get() == self.generation {
+            shard.end_wait(record);
+        }
+    }
+}
+
 /// Ends one wait of one fiber, from any thread.
 ///
 /// Whether the wait was still on cannot be told at once; a structure that hands something over must
@@ -232,9 +267,8 @@ impl RemoteTicket {
 /// ```
 #[derive(Debug)]
 pub struct Park {
-    generation: u64,
     /// It belongs to the fiber that began it.
-    marker: std::marker::PhantomData<*const ()>,
+    waiter: Waiter,
 }
 
 impl Park {
@@ -251,12 +285,12 @@ impl Park {
             return Err(cancel::not_in_fiber_error());
         };
         Self::check(shard, record)?;
-        Ok(Self { generation: shard.begin_wait(record), marker: std::marker::PhantomData })
+        Ok(Self::of(shard, record))
     }
 
     /// [`begin`](Self::begin) for a caller that holds a brief lock. A fiber that is refused must
     /// give way, but not here, for it would take the lock with it: see [`Refusal::give_way`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin_locked() -> Result<Self, Refusal> {
         // SAFETY: the references are used in this call only.
         let Some((shard, record)) = (unsafe { shard::here() }) else {
@@ -268,7 +302,18 @@ impl Park {
         if record.is_cancelled() {
             return Err(Refusal::Cancelled);
         }
-        Ok(Self { generation: shard.begin_wait(record), marker: std::marker::PhantomData })
+        Ok(Self::of(shard, record))
+    }
+
+    #[inline(always)]
+    fn of(shard: &ShardState, record: &Record) -> Self {
+        let generation = shard.begin_wait(record);
+        Self { waiter: Waiter { record: NonNull::from(record), generation } }
+    }
+
+    #[inline(always)]
+    pub(crate) fn waiter(&self) -> Waiter {
+        self.waiter
     }
 
     /// Whether this fiber may wait at all.
@@ -297,7 +342,7 @@ impl Park {
     pub fn ticket(&self) -> Ticket {
         // SAFETY: the references are used in this call only.
         let slot = unsafe { shard::here() }.map_or(u32::MAX, |(_, record)| record.slot);
-        Ticket::new(slot, self.generation)
+        Ticket::new(slot, self.waiter.generation)
     }
 
     /// What ends this wait, for use on any thread.
@@ -309,7 +354,7 @@ impl Park {
     pub fn remote_ticket(&self) -> RemoteTicket {
         let fiber = shard::with_current(|shard, record| Arc::clone(shard.shared_of(record)))
             .expect("a Park exists only in a fiber");
-        RemoteTicket { fiber, generation: self.generation }
+        RemoteTicket { fiber, generation: self.waiter.generation }
     }
 
     /// Gives control to the scheduler until the ticket is used, `deadline` or the fiber's own
@@ -338,17 +383,34 @@ impl Park {
         deadline: Option<Nanos>,
         at: &'static Location<'static>,
     ) -> io::Result<()> {
+        // `begin` has looked, but a destructor may end up with a wait that was begun before.
+        self.wait_unless(std::thread::panicking(), what, deadline, at)
+    }
+
+    /// Like [`wait`](Self::wait), for the call that began this wait: it cannot have come to unwind
+    /// since.
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn wait_begun(self, what: Wait, deadline: Option<Nanos>) -> io::Result<()> {
+        self.wait_unless(false, what, deadline, Location::caller())
+    }
+
+    #[inline(always)]
+    fn wait_unless(
+        self,
+        unwinding: bool,
+        what: Wait,
+        deadline: Option<Nanos>,
+        at: &'static Location<'static>,
+    ) -> io::Result<()> {
         // SAFETY: the references are used in this call only.
         let Some((shard, record)) = (unsafe { shard::here() }) else {
             return Err(cancel::not_in_fiber_error());
         };
-        assert_eq!(
-            record.generation.get(),
-            self.generation,
-            "a wait was begun inside of another one"
-        );
-        // `begin` has looked, but a destructor may end up with a wait that was begun before.
-        if std::thread::panicking() && record.outcome.get() == Outcome::NONE {
+        // Not `assert_eq`, which would keep both numbers in memory.
+        let same = record.generation.get() == self.waiter.generation;
+        assert!(same, "a wait was begun inside of another one");
+        if unwinding && record.outcome.get() == Outcome::NONE {
             record.generation.set(0);
             return Err(cancel::unwinding_error());
         }

@@ -380,7 +380,7 @@ fn a_wait_begun_inside_of_another_one_is_a_panic_and_not_a_mix_up() {
         let outer = Park::begin().unwrap();
         let inner = Park::begin().unwrap();
         let panic = std::panic::catch_unwind(|| outer.wait(OTHER, None)).unwrap_err();
-        assert!(panic.downcast_ref::<String>().unwrap().contains("inside of another"));
+        assert!(panic.downcast_ref::<&str>().unwrap().contains("inside of another"));
         assert!(inner.ticket().wake());
         inner.wait(OTHER, None).unwrap();
     })

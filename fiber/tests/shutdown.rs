@@ -213,6 +213,42 @@ fn p16_a_fiber_that_catches_every_unwinding_is_left_alone_in_the_end() {
     });
 }
 
+/// Its place in a queue stays for ever: who takes it out later, here in another runtime of the same
+/// thread, must not wake what is no fiber any more.
+#[test]
+fn p16_a_fiber_that_was_left_alone_is_not_woken_by_what_it_waited_for() {
+    guarded(|| {
+        let (shared, shared_end) = cede_fiber::sync::mpsc::sync_channel(1);
+        let (local, local_end) = cede_fiber::sync::local::mpsc::sync_channel(1);
+        short_grace()
+            .run(move || {
+                spawn(move || {
+                    loop {
+                        let _ = catch_unwind(AssertUnwindSafe(|| shield(|| shared_end.recv())));
+                    }
+                });
+                spawn(move || {
+                    loop {
+                        let _ = catch_unwind(AssertUnwindSafe(|| shield(|| local_end.recv())));
+                    }
+                });
+                yield_now();
+            })
+            .unwrap();
+        let next = cede_fiber::run(move || {
+            // The first of each goes to the one that is no more, the second into the buffer.
+            for number in 0..2 {
+                shared.send(number).unwrap();
+                local.send(number).unwrap();
+                yield_now();
+            }
+            assert!(shared.try_send(2).is_err() && local.try_send(2).is_err());
+            spawn(|| 5).join().unwrap()
+        });
+        assert_eq!(next.unwrap(), 5);
+    });
+}
+
 /// Bug: what such a fiber had borrowed went all the same. It never runs again, but threads may have
 /// borrowed through it. The process ends instead.
 #[test]

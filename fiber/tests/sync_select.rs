@@ -80,6 +80,44 @@ fn every_kind_of_branch_can_win() {
     .unwrap();
 }
 
+/// A future that parks its fiber when it is polled does so while other branches are registered.
+#[test]
+fn a_branch_does_not_end_a_wait_inside_of_the_poll_of_another() {
+    run(|| {
+        let (tx, rx) = mpsc::sync_channel::<i32>(1);
+        let (local_tx, local_rx) = local::mpsc::sync_channel::<i32>(1);
+        let (inner_tx, inner_rx) = local::mpsc::sync_channel::<i32>(1);
+        let inner = Rc::new(RefCell::new(None));
+        let seen = Rc::clone(&inner);
+        let fiber = spawn(move || {
+            let mut polls = 0;
+            let mut future = std::future::poll_fn(move |_| {
+                polls += 1;
+                // The first poll is a try, the second registers, last of the three.
+                if polls != 2 {
+                    return Poll::Pending;
+                }
+                *seen.borrow_mut() = Some(inner_rx.recv());
+                Poll::Ready(3)
+            });
+            select! {
+                got = recv(&rx) => got.unwrap(),
+                got = recv(&local_rx) => got.unwrap(),
+                got = future(&mut future) => got,
+            }
+        });
+        settle();
+        tx.send(1).unwrap();
+        local_tx.send(2).unwrap();
+        settle();
+        assert!(inner.borrow().is_none(), "nothing was sent to it");
+        inner_tx.send(5).unwrap();
+        assert!((1..=3).contains(&fiber.join().unwrap().unwrap()));
+        assert_eq!(inner.borrow_mut().take().unwrap().unwrap(), 5);
+    })
+    .unwrap();
+}
+
 #[test]
 fn join_of_a_fiber_on_another_shard() {
     cede_fiber::Runtime::builder()

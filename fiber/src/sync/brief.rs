@@ -7,7 +7,13 @@
 //! while they sleep, so that an owner of lower priority gets on.
 
 #[cfg(not(loom))]
-use std::{cell::UnsafeCell, thread, time::Duration};
+use std::{
+    cell::UnsafeCell,
+    marker::PhantomData,
+    ops::{Deref, DerefMut},
+    thread,
+    time::Duration,
+};
 
 use crate::sync::primitive::{AtomicBool, Ordering, const_fn};
 
@@ -73,27 +79,46 @@ impl<S> Brief<S> {
         Self { flag: Flag::new(), state: UnsafeCell::new(state) }
     }
 
-    /// Runs `f` with the state.
+    /// Takes the lock.
     #[inline(always)]
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
+    pub(crate) fn lock(&self) -> BriefGuard<'_, S> {
         if !self.flag.try_take() {
             self.flag.wait();
         }
-        let _unlock = Unlock(&self.flag);
-        // SAFETY: the flag is ours until `_unlock` goes, so nobody else is here.
-        f(unsafe { &mut *self.state.get() })
+        BriefGuard(self, PhantomData)
     }
 }
 
-/// Gives the flag back, also when `f` panics, which none does.
+/// The state, until this is dropped; also when its user panics, which none does. It stays on its
+/// thread, because `S` need not be Sync.
 #[cfg(not(loom))]
-struct Unlock<'a>(&'a Flag);
+pub struct BriefGuard<'a, S>(&'a Brief<S>, PhantomData<*mut S>);
 
 #[cfg(not(loom))]
-impl Drop for Unlock<'_> {
+impl<S> Deref for BriefGuard<'_, S> {
+    type Target = S;
+
+    #[inline(always)]
+    fn deref(&self) -> &S {
+        // SAFETY: the flag is ours until this guard goes, so nobody else is here.
+        unsafe { &*self.0.state.get() }
+    }
+}
+
+#[cfg(not(loom))]
+impl<S> DerefMut for BriefGuard<'_, S> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut S {
+        // SAFETY: as in `deref`.
+        unsafe { &mut *self.0.state.get() }
+    }
+}
+
+#[cfg(not(loom))]
+impl<S> Drop for BriefGuard<'_, S> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.0.give_back();
+        self.0.flag.give_back();
     }
 }
 
@@ -103,12 +128,15 @@ impl Drop for Unlock<'_> {
 pub(crate) struct Brief<S>(loom::sync::Mutex<S>);
 
 #[cfg(loom)]
+pub use loom::sync::MutexGuard as BriefGuard;
+
+#[cfg(loom)]
 impl<S> Brief<S> {
     pub(crate) fn new(state: S) -> Self {
         Self(loom::sync::Mutex::new(state))
     }
 
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
-        f(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    pub(crate) fn lock(&self) -> BriefGuard<'_, S> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -6,23 +6,25 @@
 //! state machine. No wait, no wakeup, no user code: what is to be woken or dropped is carried out
 //! of the lock first.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use crate::cancel;
 use crate::mail::Request;
 use crate::shard;
-use crate::shared::{FiberShared, ShardShared};
-use crate::sync::brief::Brief;
+use crate::shared::FiberShared;
+use crate::sync::brief::{Brief, BriefGuard};
 use crate::sync::limit::Limit;
 use crate::sync::primitive::{AtomicUsize, Ordering, const_fn};
 use crate::sync::select::AnyParker;
+use crate::sync::sole::{Sole, SoleGuard};
 use crate::sync::spot::Spot;
-use crate::wait::{Park, Refusal, Ticket, Wait};
+use crate::wait::{Park, Refusal, Wait, Waiter};
 
 /// A place where primitives live; [`Shared`] and [`Local`] are the two that there are.
 pub trait Domain: sealed::Sealed + Sized + 'static {
@@ -60,7 +62,8 @@ pub trait Domain: sealed::Sealed + Sized + 'static {
     ///
     /// # Safety
     ///
-    /// The waiter must still be in its wait: its node is linked, and the state is locked.
+    /// The waiter must still be in its wait: its node is linked, and the state is locked. The
+    /// wakeup is sent before this fiber or thread gives up control or runs code of the user's.
     #[doc(hidden)]
     unsafe fn wakeup(who: Self::Who) -> Self::Wake;
     #[doc(hidden)]
@@ -72,11 +75,22 @@ pub trait Domain: sealed::Sealed + Sized + 'static {
 
 /// The state of a primitive: reached by one caller at a time.
 pub trait State<S> {
+    /// Reaches the state.
+    type Guard<'a>: DerefMut<Target = S>
+    where
+        Self: 'a;
+
     #[doc(hidden)]
     fn new(state: S) -> Self;
+    /// The state, for a few lines that neither wait nor call user code.
+    #[doc(hidden)]
+    fn lock(&self) -> Self::Guard<'_>;
     /// Runs `f` with the state, which must neither wait nor call user code.
     #[doc(hidden)]
-    fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R;
+    #[inline(always)]
+    fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
+        f(&mut self.lock())
+    }
 }
 
 /// A word for fast paths.
@@ -126,13 +140,18 @@ impl<S> SharedState<S> {
 }
 
 impl<S> State<S> for SharedState<S> {
+    type Guard<'a>
+        = BriefGuard<'a, S>
+    where
+        S: 'a;
+
     fn new(state: S) -> Self {
         Self(Brief::new(state))
     }
 
     #[inline(always)]
-    fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
-        self.0.with(f)
+    fn lock(&self) -> BriefGuard<'_, S> {
+        self.0.lock()
     }
 }
 
@@ -196,11 +215,10 @@ pub struct SharedWho(Who);
 
 #[derive(Debug)]
 enum Who {
-    /// The pointers are good while the fiber is in the wait; see `Shared::wakeup`.
+    /// The pointer is good while the fiber is in the wait; see `Shared::wakeup`.
     Fiber {
-        ticket: Ticket,
-        home: *const ShardShared,
-        fiber: *const FiberShared,
+        waiter: Waiter,
+        fiber: NonNull<FiberShared>,
     },
     Thread(Arc<Spot>),
 }
@@ -211,7 +229,7 @@ pub struct SharedWake(Wakeup);
 
 #[derive(Debug)]
 enum Wakeup {
-    Here(Ticket),
+    Here(Waiter),
     There(Arc<FiberShared>, u64),
     Thread(Arc<Spot>),
 }
@@ -226,7 +244,7 @@ pub enum SharedParker {
 }
 
 impl SharedParker {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin() -> Result<Self, Refusal> {
         // SAFETY: the reference is used in this expression only.
         match unsafe { shard::local() }.is_some() {
@@ -235,21 +253,17 @@ impl SharedParker {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn who(&self) -> SharedWho {
         match self {
             Self::Fiber(park) => {
-                // SAFETY: the references are used in this call only; the pointers are followed only
+                // SAFETY: the references are used in this call only; the pointer is followed only
                 // while the fiber is in this wait (contract of `wakeup`).
                 let Some((shard, record)) = (unsafe { shard::here() }) else {
                     unreachable!("a Park exists only in a fiber")
                 };
                 let fiber = shard.shared_of(record);
-                SharedWho(Who::Fiber {
-                    ticket: park.ticket(),
-                    home: Arc::as_ptr(&shard.shared),
-                    fiber: Arc::as_ptr(fiber),
-                })
+                SharedWho(Who::Fiber { waiter: park.waiter(), fiber: NonNull::from(&**fiber) })
             }
             Self::Thread(spot) => SharedWho(Who::Thread(Arc::clone(spot))),
         }
@@ -277,12 +291,12 @@ impl Domain for Shared {
         Arc::try_unwrap(ptr)
     }
 
-    #[inline]
+    #[inline(always)]
     fn begin() -> Result<SharedParker, Refusal> {
         SharedParker::begin()
     }
 
-    #[inline]
+    #[inline(always)]
     fn who(parker: &SharedParker) -> SharedWho {
         parker.who()
     }
@@ -291,35 +305,33 @@ impl Domain for Shared {
         Ok(parker.who())
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn wakeup(who: SharedWho) -> SharedWake {
         match who.0 {
-            Who::Fiber { ticket, home, fiber } => {
-                // SAFETY: the reference is used in this expression only.
-                let here = unsafe { shard::local() }
-                    .is_some_and(|shard| std::ptr::eq(Arc::as_ptr(&shard.shared), home));
-                if here {
-                    return SharedWake(Wakeup::Here(ticket));
-                }
+            Who::Fiber { waiter, fiber } => {
                 // SAFETY: the fiber is in its wait (contract), so its record is live, and the
                 // record owns one reference of this Arc. The fiber cannot leave before the state is
                 // unlocked: it looks for its node first, or is woken by what is made here.
+                let home = unsafe { &fiber.as_ref().shard };
+                // SAFETY: the reference is used in this expression only.
+                if unsafe { shard::local() }.is_some_and(|shard| Arc::ptr_eq(&shard.shared, home)) {
+                    return SharedWake(Wakeup::Here(waiter));
+                }
+                // SAFETY: as above.
                 let fiber = unsafe {
-                    Arc::increment_strong_count(fiber);
-                    Arc::from_raw(fiber)
+                    Arc::increment_strong_count(fiber.as_ptr());
+                    Arc::from_raw(fiber.as_ptr())
                 };
-                SharedWake(Wakeup::There(fiber, ticket.generation))
+                SharedWake(Wakeup::There(fiber, waiter.generation()))
             }
             Who::Thread(spot) => SharedWake(Wakeup::Thread(spot)),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn wake(wake: SharedWake) {
         match wake.0 {
-            Wakeup::Here(ticket) => {
-                ticket.wake();
-            }
+            Wakeup::Here(waiter) => wake_here(waiter),
             Wakeup::There(fiber, generation) => {
                 FiberShared::post(&fiber, Request::EndWait(generation));
             }
@@ -331,7 +343,7 @@ impl Domain for Shared {
     #[track_caller]
     fn wait(parker: SharedParker, what: Wait, limit: Limit) -> io::Result<()> {
         match parker {
-            SharedParker::Fiber(park) => park.wait(what.with_outside_wakers(), limit.nanos()),
+            SharedParker::Fiber(park) => park.wait_begun(what.with_outside_wakers(), limit.nanos()),
             SharedParker::Thread(spot) => spot.wait(limit),
         }
     }
@@ -344,22 +356,27 @@ impl Domain for Shared {
 pub struct Local(std::marker::PhantomData<*const ()>);
 
 /// The state of a [`Local`] primitive.
-pub struct LocalState<S>(RefCell<S>);
+pub struct LocalState<S>(Sole<S>);
 
 impl<S> LocalState<S> {
     pub(crate) const fn of(state: S) -> Self {
-        Self(RefCell::new(state))
+        Self(Sole::new(state))
     }
 }
 
 impl<S> State<S> for LocalState<S> {
+    type Guard<'a>
+        = SoleGuard<'a, S>
+    where
+        S: 'a;
+
     fn new(state: S) -> Self {
         Self::of(state)
     }
 
     #[inline(always)]
-    fn with<R>(&self, f: impl FnOnce(&mut S) -> R) -> R {
-        f(&mut self.0.borrow_mut())
+    fn lock(&self) -> SoleGuard<'_, S> {
+        self.0.lock()
     }
 }
 
@@ -424,8 +441,8 @@ impl Domain for Local {
     type Word = LocalWord;
     type Ptr<T> = Rc<T>;
     type Once<T> = OnceCell<T>;
-    type Who = Ticket;
-    type Wake = Ticket;
+    type Who = Waiter;
+    type Wake = Waiter;
     type Parker = Park;
 
     fn ptr<T>(value: T) -> Rc<T> {
@@ -446,31 +463,43 @@ impl Domain for Local {
     }
 
     #[inline(always)]
-    fn who(parker: &Park) -> Ticket {
-        parker.ticket()
+    fn who(parker: &Park) -> Waiter {
+        parker.waiter()
     }
 
-    fn who_selects(parker: &AnyParker) -> io::Result<Ticket> {
+    fn who_selects(parker: &AnyParker) -> io::Result<Waiter> {
         match parker {
-            SharedParker::Fiber(park) => Ok(park.ticket()),
+            SharedParker::Fiber(park) => Ok(park.waiter()),
             SharedParker::Thread(_) => Err(cancel::not_in_fiber_error()),
         }
     }
 
     #[inline(always)]
-    unsafe fn wakeup(who: Ticket) -> Ticket {
+    unsafe fn wakeup(who: Waiter) -> Waiter {
         who
     }
 
     #[inline(always)]
-    fn wake(wake: Ticket) {
-        wake.wake();
+    fn wake(wake: Waiter) {
+        wake_here(wake);
     }
 
     #[inline(always)]
     #[track_caller]
     fn wait(parker: Park, what: Wait, limit: Limit) -> io::Result<()> {
-        parker.wait(what, limit.nanos())
+        parker.wait_begun(what, limit.nanos())
+    }
+}
+
+/// Sends a wakeup to a fiber of this shard.
+#[inline(always)]
+fn wake_here(waiter: Waiter) {
+    // SAFETY: the reference is used in this call only.
+    if let Some(shard) = unsafe { shard::local() } {
+        // SAFETY: the fiber's node was linked when this wakeup was made, so the fiber was inside of
+        // its wait; and it is one of this thread, which has run nothing else since (contract of
+        // `wakeup`). One that was left behind by a shutdown keeps its record, in no wait.
+        unsafe { waiter.wake(shard) };
     }
 }
 

@@ -87,6 +87,7 @@ mod loom_models;
 mod primitive;
 mod queue;
 pub mod select;
+mod sole;
 mod spot;
 mod turn;
 

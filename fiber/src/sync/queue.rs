@@ -18,6 +18,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomPinned;
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use crate::sync::domain::Domain;
@@ -26,8 +27,9 @@ use crate::sync::domain::Domain;
 pub(crate) struct Node<D: Domain, P> {
     prev: Cell<*const Self>,
     next: Cell<*const Self>,
-    /// Some exactly while the node is linked.
-    who: UnsafeCell<Option<D::Who>>,
+    linked: Cell<bool>,
+    /// There while the node is linked.
+    who: UnsafeCell<MaybeUninit<D::Who>>,
     /// What is waited for, and then what was handed over.
     payload: UnsafeCell<P>,
     _pinned: PhantomPinned,
@@ -39,7 +41,8 @@ impl<D: Domain, P> Node<D, P> {
         Self {
             prev: Cell::new(ptr::null()),
             next: Cell::new(ptr::null()),
-            who: UnsafeCell::new(None),
+            linked: Cell::new(false),
+            who: UnsafeCell::new(MaybeUninit::uninit()),
             payload: UnsafeCell::new(payload),
             _pinned: PhantomPinned,
         }
@@ -66,8 +69,9 @@ pub(crate) struct Queue<D: Domain, P> {
 
 // SAFETY: a queue is used under a lock, from whatever thread holds it, and so are the fields of the
 // nodes in it. Payloads go from thread to thread and are Send. `Who` of the Shared domain names a
-// fiber by pointers that are good on any thread (see `Shared::wakeup`) or a thread by an Arc; that
-// of the Local domain is neither, so this must not hold for it.
+// fiber by a pointer that is good on any thread and one that is followed on the fiber's own (see
+// `Shared::wakeup`), or a thread by an Arc; that of the Local domain is neither, so this must not
+// hold for it.
 unsafe impl<P: Send> Send for Queue<crate::sync::domain::Shared, P> {}
 
 impl<D: Domain, P> Queue<D, P> {
@@ -86,10 +90,11 @@ impl<D: Domain, P> Queue<D, P> {
     ///
     /// The node must not move or go while it is linked: its owner waits by `wait_for` with this
     /// node, or takes it out by `remove` before it leaves.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn push(&mut self, node: &Node<D, P>, who: D::Who) {
         // SAFETY: the node is not linked, so its fields are the owner's, who calls.
-        unsafe { *node.who.get() = Some(who) };
+        unsafe { (*node.who.get()).write(who) };
+        node.linked.set(true);
         node.prev.set(self.tail);
         node.next.set(ptr::null());
         // SAFETY: linked nodes are in place (contract), and we hold the lock of their queue.
@@ -101,7 +106,7 @@ impl<D: Domain, P> Queue<D, P> {
     }
 
     /// What the first one waits for.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn front(&mut self) -> Option<&mut P> {
         // SAFETY: linked nodes are in place; their payload belongs to who holds the lock, which is
         // the caller: the borrow of the queue is a borrow of the state.
@@ -110,27 +115,35 @@ impl<D: Domain, P> Queue<D, P> {
 
     /// Takes out the first one, after `hand_over` has seen to its payload. The wakeup must be sent
     /// when the lock is released.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop(&mut self, hand_over: impl FnOnce(&mut P)) -> Option<D::Wake> {
         // SAFETY: linked nodes are in place.
         let node = unsafe { self.head.as_ref()? };
         // SAFETY: as in `front`.
         hand_over(unsafe { &mut *node.payload.get() });
-        let who = self.unlink(node)?;
-        // SAFETY: the node was linked until now, and the state is still locked.
-        Some(unsafe { D::wakeup(who) })
+        // SAFETY: the first one is linked; it was until now, and the state is still locked.
+        Some(unsafe { D::wakeup(self.unlink(node)) })
     }
 
     /// Takes out one that gives up. False: it is not in the queue any more.
     #[inline]
     pub(crate) fn remove(&mut self, node: &Node<D, P>) -> bool {
-        self.unlink(node).is_some()
+        let linked = node.linked.get();
+        if linked {
+            // SAFETY: just seen.
+            drop(unsafe { self.unlink(node) });
+        }
+        linked
     }
 
+    /// # Safety
+    ///
+    /// The node is linked.
     #[inline(always)]
-    fn unlink(&mut self, node: &Node<D, P>) -> Option<D::Who> {
-        // SAFETY: we hold the lock; for a node that is not linked this is its owner's call.
-        let who = unsafe { (*node.who.get()).take()? };
+    unsafe fn unlink(&mut self, node: &Node<D, P>) -> D::Who {
+        node.linked.set(false);
+        // SAFETY: the node was linked, so this was written, and it is taken out once.
+        let who = unsafe { (*node.who.get()).assume_init_read() };
         let (prev, next) = (node.prev.get(), node.next.get());
         // SAFETY: neighbours of a linked node are linked, so they are in place.
         match unsafe { prev.as_ref() } {
@@ -142,7 +155,7 @@ impl<D: Domain, P> Queue<D, P> {
             Some(next) => next.prev.set(prev),
             None => self.tail = prev,
         }
-        Some(who)
+        who
     }
 
     /// How many wait. Walks the queue.

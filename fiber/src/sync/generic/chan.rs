@@ -75,6 +75,12 @@ impl<T, D: Domain> ChanState<T, D> {
         taken < self.capacity || (taken == 0 && !self.receivers.is_empty())
     }
 
+    /// Whether a receiver waits to be given the next value.
+    #[inline(always)]
+    fn has_taker(&mut self) -> bool {
+        self.buffer.is_empty() && matches!(self.receivers.front(), Some(Slot::Waiting))
+    }
+
     #[inline(always)]
     fn take_value(&mut self, wakes: &mut Wakes<D>) -> Option<T> {
         if let Some(value) = self.buffer.pop_front() {
@@ -161,7 +167,7 @@ impl<T, D: Domain> ChanState<T, D> {
         if !self.receiving {
             return Err(TrySendError::Disconnected(value));
         }
-        if self.buffer.is_empty() && matches!(self.receivers.front(), Some(Slot::Waiting)) {
+        if self.has_taker() {
             wakes.add(self.receivers.pop(|slot| *slot = Slot::Value(value)));
             return Ok(());
         }
@@ -179,6 +185,73 @@ impl<T, D: Domain> ChanState<T, D> {
             self.settle(wakes);
         }
     }
+
+    /// A receive when senders wait.
+    ///
+    /// # Safety
+    ///
+    /// As `enqueue_receiver`.
+    #[inline(never)]
+    unsafe fn recv_offered(&mut self, node: &Node<D, Slot<T>>) -> (Found<T, D::Parker>, Wakes<D>) {
+        let mut wakes = Wakes::new();
+        let found = match self.try_recv(&mut wakes) {
+            Ok(value) => Found::Value(value),
+            Err(TryRecvError::Disconnected) => Found::Disconnected,
+            Err(TryRecvError::Empty) => {
+                // SAFETY: handed on to the caller.
+                let parker = unsafe { self.enqueue_receiver(node) };
+                // A receiver makes room in a channel that has none.
+                self.settle(&mut wakes);
+                Found::Waits(parker)
+            }
+        };
+        (found, wakes)
+    }
+
+    /// # Safety
+    ///
+    /// The caller waits by `wait_for` with this node.
+    #[inline(always)]
+    unsafe fn enqueue_receiver(&mut self, node: &Node<D, Slot<T>>) -> Result<D::Parker, Refusal> {
+        let parker = D::begin()?;
+        // SAFETY: handed on to the caller.
+        unsafe { self.receivers.push(node, D::who(&parker)) };
+        Ok(parker)
+    }
+
+    /// Sends, or takes a place in the queue.
+    ///
+    /// # Safety
+    ///
+    /// The caller waits by `wait_for` with this node.
+    #[inline(never)]
+    unsafe fn offer(
+        &mut self,
+        node: &Node<D, Offer<T>>,
+        value: T,
+    ) -> (Offered<T, D::Parker>, Wakes<D>) {
+        let mut wakes = Wakes::new();
+        let value = match self.try_send(value, &mut wakes) {
+            Ok(()) => return (Offered::Sent, wakes),
+            Err(TrySendError::Disconnected(value)) => {
+                return (Offered::Disconnected(value), wakes);
+            }
+            Err(TrySendError::Full(value)) => value,
+        };
+        let parker = match D::begin() {
+            Ok(parker) => parker,
+            Err(refusal) => return (Offered::Refused(value, refusal), wakes),
+        };
+        // SAFETY: the node is not linked yet.
+        unsafe { node.payload(|offer| *offer = Offer::Value(value)) };
+        // SAFETY: handed on to the caller.
+        unsafe { self.offers.push(node, D::who(&parker)) };
+        if !self.receivers.is_empty() {
+            // A `select!` that receives is told of an offer when there is no buffer.
+            self.settle(&mut wakes);
+        }
+        (Offered::Waits(parker), wakes)
+    }
 }
 
 /// What the ends of a channel share.
@@ -190,13 +263,13 @@ pub(crate) struct Chan<T, D: Domain> {
 pub(crate) enum Found<T, P> {
     Value(T),
     Disconnected,
-    Waits(P),
-    Refused(Refusal),
+    Waits(Result<P, Refusal>),
 }
 
 /// What became of a value that was to be sent.
 enum Offered<T, P> {
     Sent,
+    Disconnected(T),
     Waits(P),
     Refused(T, Refusal),
 }
@@ -234,44 +307,39 @@ impl<T, D: Domain> Chan<T, D> {
     #[track_caller]
     pub(crate) fn recv(&self, limit: Limit) -> Result<T, RecvError> {
         let node = Node::new(Slot::Waiting);
-        match self.look(&node) {
-            Found::Value(value) => Ok(value),
-            Found::Disconnected => Err(RecvError::Disconnected),
-            Found::Refused(refusal) => Err(RecvError::Wait(refusal.give_way())),
-            Found::Waits(parker) => {
-                let what = self.wait_kind(WaitKind::Receive);
-                let give_up = || self.leave_receivers(&node);
-                // What a fiber has received when it is unwound goes with it, in its node.
-                wait_for::<D>(parker, what, limit, give_up, || {}).map_err(RecvError::Wait)?;
-                // SAFETY: the wait is over, so the node is not linked.
-                match unsafe { node.payload(Slot::take) } {
-                    Slot::Value(value) => Ok(value),
-                    _ => Err(RecvError::Disconnected),
-                }
+        let mut state = self.state.lock();
+        let parker = if state.offers.is_empty() {
+            // Nobody waits for what a receive changes.
+            match state.buffer.pop_front() {
+                Some(value) => return Ok(value),
+                None if state.senders == 0 => return Err(RecvError::Disconnected),
+                None => {}
             }
+            // SAFETY: this waits by `wait_for` with this node, in this frame.
+            let parker = unsafe { state.enqueue_receiver(&node) };
+            drop(state);
+            parker
+        } else {
+            // SAFETY: as above.
+            let (found, wakes) = unsafe { state.recv_offered(&node) };
+            drop(state);
+            wakes.send();
+            match found {
+                Found::Value(value) => return Ok(value),
+                Found::Disconnected => return Err(RecvError::Disconnected),
+                Found::Waits(parker) => parker,
+            }
+        };
+        let parker = parker.map_err(|refusal| RecvError::Wait(refusal.give_way()))?;
+        let what = self.wait_kind(WaitKind::Receive);
+        let give_up = || self.leave_receivers(&node);
+        // What a fiber has received when it is unwound goes with it, in its node.
+        wait_for::<D>(parker, what, limit, give_up, || {}).map_err(RecvError::Wait)?;
+        // SAFETY: the wait is over, so the node is not linked.
+        match unsafe { node.payload(Slot::take) } {
+            Slot::Value(value) => Ok(value),
+            _ => Err(RecvError::Disconnected),
         }
-    }
-
-    /// Takes what is there, or a place in the queue.
-    #[inline]
-    fn look(&self, node: &Node<D, Slot<T>>) -> Found<T, D::Parker> {
-        self.change(|state, wakes| match state.try_recv(wakes) {
-            Ok(value) => Found::Value(value),
-            Err(TryRecvError::Disconnected) => Found::Disconnected,
-            Err(TryRecvError::Empty) => {
-                let parker = match D::begin() {
-                    Ok(parker) => parker,
-                    Err(refusal) => return Found::Refused(refusal),
-                };
-                // SAFETY: the caller waits by `wait_for` with this node, in its own frame.
-                unsafe { state.receivers.push(node, D::who(&parker)) };
-                if !state.offers.is_empty() {
-                    // A receiver makes room in a channel that has none.
-                    state.settle(wakes);
-                }
-                Found::Waits(parker)
-            }
-        })
     }
 
     #[cold]
@@ -317,9 +385,23 @@ impl<T, D: Domain> Chan<T, D> {
     #[inline(always)]
     #[track_caller]
     pub(crate) fn send(&self, value: T) -> Result<(), SendError<T>> {
+        let mut state = self.state.lock();
+        if state.has_taker() {
+            let wake = state.receivers.pop(|slot| *slot = Slot::Value(value));
+            drop(state);
+            if let Some(wake) = wake {
+                D::wake(wake);
+            }
+            return Ok(());
+        }
         let node = Node::new(Offer::Taken);
-        let parker = match self.offer(&node, value)? {
+        // SAFETY: this waits by `wait_for` with this node, in this frame.
+        let (offered, wakes) = unsafe { state.offer(&node, value) };
+        drop(state);
+        wakes.send();
+        let parker = match offered {
             Offered::Sent => return Ok(()),
+            Offered::Disconnected(value) => return Err(SendError::Disconnected(value)),
             Offered::Waits(parker) => parker,
             Offered::Refused(value, refusal) => {
                 return Err(SendError::Wait(value, refusal.give_way()));
@@ -342,37 +424,6 @@ impl<T, D: Domain> Chan<T, D> {
         let what = self.wait_kind(WaitKind::Send);
         let give_up = || self.leave_offers(node);
         wait_for::<D>(parker, what, Limit::Never, give_up, || self.give_back(node))
-    }
-
-    /// Sends, or takes a place in the queue.
-    #[inline]
-    fn offer(
-        &self,
-        node: &Node<D, Offer<T>>,
-        value: T,
-    ) -> Result<Offered<T, D::Parker>, SendError<T>> {
-        self.change(|state, wakes| {
-            let value = match state.try_send(value, wakes) {
-                Ok(()) => return Ok(Offered::Sent),
-                Err(TrySendError::Disconnected(value)) => {
-                    return Err(SendError::Disconnected(value));
-                }
-                Err(TrySendError::Full(value)) => value,
-            };
-            let parker = match D::begin() {
-                Ok(parker) => parker,
-                Err(refusal) => return Ok(Offered::Refused(value, refusal)),
-            };
-            // SAFETY: the node is not linked yet.
-            unsafe { node.payload(|offer| *offer = Offer::Value(value)) };
-            // SAFETY: the caller waits by `wait_for` with this node, in its own frame.
-            unsafe { state.offers.push(node, D::who(&parker)) };
-            if !state.receivers.is_empty() {
-                // A `select!` that receives is told of an offer when there is no buffer.
-                state.settle(wakes);
-            }
-            Ok(Offered::Waits(parker))
-        })
     }
 
     #[cold]
