@@ -144,7 +144,8 @@ fn fail(errno: c_int) -> ssize_t {
 
 const READ_FAILURES: &[c_int] = &[libc::ECONNRESET, libc::ETIMEDOUT, libc::ENOMEM];
 const WRITE_FAILURES: &[c_int] = &[libc::ECONNRESET, libc::EPIPE, libc::ENOBUFS, libc::ETIMEDOUT];
-const ACCEPT_FAILURES: &[c_int] = &[libc::ECONNABORTED, libc::EPROTO, libc::EPERM];
+const ACCEPT_FAILURES: &[c_int] =
+    &[libc::ECONNABORTED, libc::EPROTO, libc::EPERM, libc::ENFILE, libc::EMFILE, libc::ENOBUFS];
 
 /// # Safety
 ///
