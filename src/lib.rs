@@ -49,6 +49,12 @@ pub use cede_fiber::*;
 
 #[cfg(feature = "http")]
 pub use cede_services::http;
+#[cfg(feature = "postgres")]
+pub use cede_wrappers::postgres;
+#[cfg(feature = "redis")]
+pub use cede_wrappers::redis;
+#[cfg(feature = "sqlite")]
+pub use cede_wrappers::sqlite;
 
 /// The programs in README.md compile and run.
 #[cfg(doctest)]

@@ -1,0 +1,209 @@
+//! What is to be sent on a connection that many fibers use.
+//!
+//! ```text
+//!   fiber 1 --append--+
+//!   fiber 2 --append--+--> bytes --swap--> one write by the writer's fiber
+//!   fiber 3 --append--+
+//! ```
+//!
+//! The surprising rule: nobody decides how much is sent together. The first append wakes the writer,
+//! which runs behind all fibers that are ready by then; what those append goes out with it.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Write};
+
+use cede_fiber::{Park, Ticket, Wait, WaitKind};
+
+use crate::stream::Stream;
+
+/// With so much to be sent appends wait, until the writer has taken it.
+pub(crate) const OUT_BYTES_MAX: usize = 256 * 1024;
+/// A buffer that has grown further than this is given back once it is sent.
+const OUT_BYTES_KEPT: usize = 1024 * 1024;
+
+/// Bytes gathered by many fibers of a shard, and sent by one of them.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    bytes: RefCell<Vec<u8>>,
+    /// The writer, while it waits for the first byte.
+    writer: Cell<Option<Ticket>>,
+    /// Who waits for room, in the order of coming.
+    waiting: RefCell<Vec<Ticket>>,
+    is_closed: Cell<bool>,
+}
+
+impl Outbox {
+    /// Waits until there is room for another request.
+    ///
+    /// # Errors
+    ///
+    /// A cancel or a deadline; [`NotConnected`](io::ErrorKind::NotConnected) when it is closed.
+    pub(crate) fn wait_for_room(&self) -> io::Result<()> {
+        loop {
+            if self.is_closed.get() {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
+            if self.bytes.borrow().len() < OUT_BYTES_MAX {
+                return Ok(());
+            }
+            let park = Park::begin()?;
+            self.waiting.borrow_mut().push(park.ticket());
+            // The ticket of a wait that was given up is stale, and gone with the next write.
+            park.wait(Wait::new(WaitKind::Send, std::ptr::from_ref(self) as u64), None)?;
+        }
+    }
+
+    /// Appends to what is to be sent; `encode` must not park. Nothing is appended when it fails.
+    ///
+    /// # Errors
+    ///
+    /// What `encode` says; [`NotConnected`](io::ErrorKind::NotConnected) when it is closed.
+    pub(crate) fn append<E: From<io::Error>>(
+        &self,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.is_closed.get() {
+            return Err(io::Error::from(io::ErrorKind::NotConnected).into());
+        }
+        let mut bytes = self.bytes.borrow_mut();
+        let len = bytes.len();
+        if let Err(error) = encode(&mut bytes) {
+            bytes.truncate(len);
+            return Err(error);
+        }
+        drop(bytes);
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+        Ok(())
+    }
+
+    /// Sends what is gathered, again and again: the life of the writer's fiber. It ends well when
+    /// the outbox is closed and everything is sent.
+    ///
+    /// # Errors
+    ///
+    /// Those of a write; a cancel.
+    pub(crate) fn run(&self, stream: &Stream) -> io::Result<()> {
+        let mut sending = Vec::new();
+        loop {
+            self.wait_for_bytes()?;
+            std::mem::swap(&mut *self.bytes.borrow_mut(), &mut sending);
+            for ticket in self.waiting.take() {
+                ticket.wake();
+            }
+            if sending.is_empty() {
+                return Ok(());
+            }
+            let mut stream = stream;
+            stream.write_all(&sending)?;
+            sending.clear();
+            if sending.capacity() > OUT_BYTES_KEPT {
+                sending = Vec::new();
+            }
+        }
+    }
+
+    fn wait_for_bytes(&self) -> io::Result<()> {
+        while self.bytes.borrow().is_empty() && !self.is_closed.get() {
+            let park = Park::begin()?;
+            self.writer.set(Some(park.ticket()));
+            park.wait(Wait::new(WaitKind::Receive, std::ptr::from_ref(self) as u64), None)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses further appends and wakes everybody who waits.
+    pub(crate) fn close(&self) {
+        self.is_closed.set(true);
+        for ticket in self.waiting.take().into_iter().chain(self.writer.take()) {
+            ticket.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::rc::Rc;
+
+    use cede_fiber::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn pair() -> (Stream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (Stream::Tcp(stream), listener.accept().unwrap().0)
+    }
+
+    fn append(outbox: &Outbox, bytes: &[u8]) -> io::Result<()> {
+        outbox.append(|out| {
+            out.extend_from_slice(bytes);
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn what_fibers_append_in_one_turn_arrives_in_order_and_together() {
+        cede_fiber::run(|| {
+            let (stream, mut peer) = pair();
+            let outbox = Rc::new(Outbox::default());
+            let there = Rc::clone(&outbox);
+            let writer = cede_fiber::spawn(move || there.run(&stream));
+            cede_fiber::yield_now();
+            let fibers = [b"one ", b"two ", b"six "].map(|bytes| {
+                let outbox = Rc::clone(&outbox);
+                cede_fiber::spawn(move || append(&outbox, bytes))
+            });
+            fibers.into_iter().for_each(|fiber| fiber.join().unwrap().unwrap());
+            let mut buf = [0; 64];
+            let n = peer.read(&mut buf).unwrap();
+            assert_eq!(&buf[..n], b"one two six ");
+            outbox.close();
+            writer.join().unwrap().unwrap();
+            assert_eq!(append(&outbox, b"x").unwrap_err().kind(), io::ErrorKind::NotConnected);
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_full_outbox_makes_appends_wait_until_it_is_taken() {
+        cede_fiber::run(|| {
+            let (stream, peer) = pair();
+            let outbox = Rc::new(Outbox::default());
+            append(&outbox, &vec![7; OUT_BYTES_MAX]).unwrap();
+            let there = Rc::clone(&outbox);
+            let late = cede_fiber::spawn(move || {
+                there.wait_for_room()?;
+                append(&there, b"late")
+            });
+            cede_fiber::yield_now();
+            assert!(!late.is_finished());
+            let there = Rc::clone(&outbox);
+            let writer = cede_fiber::spawn(move || there.run(&stream));
+            let all = cede_fiber::spawn(move || {
+                let mut all = Vec::new();
+                (&peer).read_to_end(&mut all).map(|_| all)
+            });
+            late.join().unwrap().unwrap();
+            outbox.close();
+            writer.join().unwrap().unwrap();
+            let all = all.join().unwrap().unwrap();
+            assert_eq!(all.len(), OUT_BYTES_MAX + 4);
+            assert!(all.ends_with(b"\x07late"));
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn an_encoding_that_fails_leaves_nothing_behind() {
+        let outbox = Outbox::default();
+        let failed: io::Result<()> = outbox.append(|out| {
+            out.extend_from_slice(b"half");
+            Err(io::ErrorKind::InvalidInput.into())
+        });
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert!(outbox.bytes.borrow().is_empty());
+    }
+}

@@ -1,0 +1,1 @@
+//! PostgreSQL: many fibers on one connection.

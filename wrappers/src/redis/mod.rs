@@ -1,0 +1,1 @@
+//! Redis: many fibers on one connection.

@@ -1,0 +1,1 @@
+//! SQLite, compiled in, on the threads of the blocking pool.
