@@ -203,9 +203,9 @@ impl Error {
                 io::ErrorKind::TimedOut if error.raw_os_error().is_none() => {
                     (ErrorKind::Timeout, "the deadline has passed")
                 }
-                io::ErrorKind::InvalidData => (ErrorKind::Protocol, ""),
                 _ if phase == Phase::Connect => (ErrorKind::Connect, ""),
                 _ if phase == Phase::Tls => (ErrorKind::Tls, ""),
+                io::ErrorKind::InvalidData => (ErrorKind::Protocol, ""),
                 io::ErrorKind::UnexpectedEof => {
                     (ErrorKind::Closed, "the server has closed the connection")
                 }
@@ -221,6 +221,18 @@ impl Error {
         source: impl Into<Box<dyn error::Error + Send + Sync>>,
     ) -> Self {
         self.0.source = Some(Source::Other(Arc::from(source.into())));
+        self
+    }
+
+    /// The same, in other words.
+    pub(crate) fn with_message(mut self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.0.message = message.into();
+        self
+    }
+
+    /// The same, about no server in particular.
+    pub(crate) fn without_host(mut self) -> Self {
+        self.0.host = None;
         self
     }
 
