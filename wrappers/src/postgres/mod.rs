@@ -1,9 +1,13 @@
 //! PostgreSQL: many fibers of a shard on one connection.
 
+mod auth;
 mod config;
+mod connect;
 mod db_error;
 mod error;
+mod socket;
 mod sqlstate;
+mod startup;
 
 pub use config::{
     CONNECT_TIMEOUT_DEFAULT, ChannelBinding, Config, Host, KEEPALIVES_IDLE_DEFAULT,
