@@ -3,6 +3,8 @@
 mod auth;
 mod config;
 mod connect;
+#[cfg(test)]
+mod connect_tests;
 mod db_error;
 mod error;
 mod socket;
