@@ -7,7 +7,11 @@ mod postgres;
 #[path = "../common/proxy.rs"]
 mod proxy;
 
+mod auth;
+mod certificates;
+mod hosts;
 mod queries;
+mod tls;
 mod transactions;
 
 use cede::postgres::Client;
