@@ -9,7 +9,10 @@ mod proxy;
 
 mod auth;
 mod certificates;
+mod copy;
 mod hosts;
+mod listen;
+mod pool;
 mod queries;
 mod tls;
 mod transactions;
