@@ -7,6 +7,8 @@ mod postgres;
 #[path = "../common/proxy.rs"]
 mod proxy;
 
+mod cancel;
+mod faults;
 mod queries;
 mod transactions;
 

@@ -30,6 +30,8 @@ pub(crate) struct Outbox {
     /// Who waits for room, in the order of coming.
     waiting: RefCell<Vec<Ticket>>,
     is_closed: Cell<bool>,
+    /// Appends since the writer has last taken the bytes.
+    gathered: Cell<usize>,
     /// How many bytes were appended, and how many of them the system has taken.
     appended: Cell<u64>,
     handed: Cell<u64>,
@@ -65,6 +67,22 @@ impl Outbox {
         &self,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.gather(encode)?;
+        self.rouse();
+        Ok(())
+    }
+
+    /// The same, but the writer is not woken: that is left to a later append, or to
+    /// [`rouse`](Self::rouse).
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    #[inline]
+    pub(crate) fn gather<E: From<io::Error>>(
+        &self,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
         if self.is_closed.get() {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         }
@@ -75,11 +93,22 @@ impl Outbox {
             return Err(error);
         }
         self.appended.set(self.appended.get() + (bytes.len() - len) as u64);
-        drop(bytes);
+        self.gathered.set(self.gathered.get() + 1);
+        Ok(())
+    }
+
+    /// Has what is gathered sent.
+    #[inline]
+    pub(crate) fn rouse(&self) {
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
-        Ok(())
+    }
+
+    /// How many appends wait for the writer.
+    #[inline]
+    pub(crate) fn gathered(&self) -> usize {
+        self.gathered.get()
     }
 
     /// Sends what is gathered, again and again: the life of the writer's fiber. It ends well when
@@ -93,6 +122,7 @@ impl Outbox {
         loop {
             self.wait_for_bytes()?;
             std::mem::swap(&mut *self.bytes.borrow_mut(), &mut sending);
+            self.gathered.set(0);
             for ticket in self.waiting.take() {
                 ticket.wake();
             }
