@@ -7,9 +7,13 @@ mod postgres;
 #[path = "../common/proxy.rs"]
 mod proxy;
 
+mod auth;
 mod cancel;
+mod certificates;
 mod faults;
+mod hosts;
 mod queries;
+mod tls;
 mod transactions;
 
 use cede::postgres::Client;
