@@ -1,4 +1,4 @@
-//! The stream of a client: TCP or a UNIX socket.
+//! The stream of a client: TCP, a UNIX socket, or TLS over TCP.
 //!
 //! The rule of this file: it is read by one fiber and written by another one at the same time, so it
 //! reads and writes by shared reference.
@@ -13,6 +13,8 @@ use cede_fiber::net::{TcpStream, UnixStream};
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<crate::tls::TlsStream>),
 }
 
 impl Stream {
@@ -21,6 +23,8 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.shutdown(),
         }
     }
 }
@@ -30,6 +34,8 @@ impl Read for &Stream {
         match self {
             Stream::Tcp(stream) => Read::read(&mut &*stream, buf),
             Stream::Unix(stream) => Read::read(&mut &*stream, buf),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => Read::read(&mut &**stream, buf),
         }
     }
 }
@@ -39,10 +45,16 @@ impl Write for &Stream {
         match self {
             Stream::Tcp(stream) => Write::write(&mut &*stream, buf),
             Stream::Unix(stream) => Write::write(&mut &*stream, buf),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => Write::write(&mut &**stream, buf),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => Ok(()),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => Write::flush(&mut &**stream),
+        }
     }
 }
