@@ -119,7 +119,7 @@ impl Outbox {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        stream.flush()
     }
 
     /// How many bytes were ever appended: where the next request begins.

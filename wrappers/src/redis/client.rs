@@ -16,6 +16,7 @@ use tracing::Span;
 use super::command::{self, Place};
 use super::config::{Config, IntoConfig};
 use super::connection::{Connection, Ended};
+use super::dedicated::Reserve;
 use super::error::{Failure, Phase};
 use super::link::{self, Link};
 use super::metrics::{Counters, Metrics, add};
@@ -71,6 +72,8 @@ pub(super) struct Shared {
     /// Why the last attempt failed.
     error: RefCell<Option<RedisError>>,
     backoff: RefCell<Backoff>,
+    /// Connections for single fibers.
+    pub(super) reserve: Reserve,
 }
 
 impl Client {
@@ -81,9 +84,7 @@ impl Client {
     /// When that fails within [`Config::connect_timeout`], at the first attempt; outside of a fiber.
     pub fn connect(config: impl IntoConfig) -> RedisResult<Self> {
         let client = Self::lazy(config)?;
-        let shared = &client.0;
-        let link = Link::open(&shared.config, &shared.config.address, &shared.host)?;
-        shared.install(link)?;
+        client.0.install(client.0.open()?)?;
         Ok(client)
     }
 
@@ -104,6 +105,7 @@ impl Client {
             waiting_count: Cell::new(0),
             error: RefCell::default(),
             backoff: RefCell::new(Backoff::new()),
+            reserve: Reserve::default(),
         })))
     }
 
@@ -125,11 +127,19 @@ impl Client {
 }
 
 impl Shared {
+    /// A new connection to the server.
+    pub(super) fn open(&self) -> RedisResult<Link> {
+        let opened = Link::open(&self.config, &self.host);
+        let counter =
+            if opened.is_ok() { &self.counters.connects } else { &self.counters.connect_errors };
+        add(counter, 1);
+        opened
+    }
+
     /// Makes a new connection the one that is used.
     fn install(&self, link: Link) -> RedisResult<()> {
         let connection = Connection::start(link, &self.host, &self.counters, &self.config)
             .map_err(|cause| Failure::new(&self.host, Phase::Connect, cause))?;
-        add(&self.counters.connects, 1);
         let former = self.connection.replace(Some(connection));
         if former.is_some() {
             add(&self.counters.reconnects, 1);
@@ -209,7 +219,7 @@ impl Shared {
                 return;
             }
             loop {
-                let result = Link::open(&config, &config.address, &host);
+                let result = Link::open(&config, &host);
                 let Some(wait) = connecting.tried(result) else { return };
                 if cede_fiber::sleep(wait).is_err() {
                     return;
@@ -320,7 +330,7 @@ impl Shared {
 
     /// The span of a command, for as long as it takes. It is not entered: other fibers run meanwhile.
     #[inline]
-    fn span(&self, name: &[u8], size: impl FnOnce() -> usize) -> Span {
+    pub(super) fn span(&self, name: &[u8], size: impl FnOnce() -> usize) -> Span {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return Span::none();
         }
@@ -346,7 +356,8 @@ impl Connecting {
         let shared = self.0.upgrade()?;
         let error = match result.and_then(|link| shared.install(link)) {
             Ok(()) => {
-                *shared.backoff.borrow_mut() = Backoff::new();
+                add(&shared.counters.connects, 1);
+                shared.backoff.borrow_mut().reset();
                 return None;
             }
             Err(error) => error,

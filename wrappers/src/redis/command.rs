@@ -247,6 +247,24 @@ pub(super) fn check_packed(bytes: &[u8], count: usize, place: Place) -> RedisRes
     if packed.0.is_empty() { Ok(first) } else { Err(malformed()) }
 }
 
+/// What packed commands, which were checked, do to a connection of one's own, those that do nothing
+/// left out.
+pub(super) fn marks(bytes: &[u8]) -> Vec<Mark> {
+    let mut packed = Packed(bytes);
+    let mut marks = Vec::new();
+    while let Some(args) = packed.header(b'*')
+        && let Some(name) = packed.arg()
+    {
+        if mark(name) != Mark::Nothing {
+            marks.push(mark(name));
+        }
+        for _ in 1..args {
+            packed.arg();
+        }
+    }
+    marks
+}
+
 /// Whether packed commands are a transaction: `offset` answers are skipped, and one is taken.
 pub(super) fn is_atomic(bytes: &[u8], offset: usize, count: usize) -> bool {
     let mut packed = Packed(bytes);

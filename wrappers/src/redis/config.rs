@@ -46,6 +46,14 @@ impl fmt::Display for Address {
     }
 }
 
+/// How the server is known, and the client to it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tls {
+    pub(super) is_insecure: bool,
+    pub(super) roots: Option<PathBuf>,
+    pub(super) client: Option<(PathBuf, PathBuf)>,
+}
+
 /// Everything that a client is made with.
 ///
 /// # Examples
@@ -65,7 +73,7 @@ impl fmt::Display for Address {
 #[must_use = "a configuration does nothing until it connects"]
 pub struct Config {
     pub(super) address: Address,
-    pub(super) is_tls: bool,
+    pub(super) tls: Option<Tls>,
     pub(super) login: RedisConnectionInfo,
     pub(super) name: Option<String>,
     pub(super) limits: Limits,
@@ -91,12 +99,16 @@ impl Config {
             url.strip_prefix(secure).map(|rest| format!("{plain}{rest}"))
         });
         let Some(plain) = plain else { return Self::of_info(url.into_connection_info()?) };
-        if plain.contains('#') {
-            let text = "certificates are always verified: no fragment is known in this URL";
-            return Err((ErrorKind::InvalidClientConfig, text).into());
-        }
-        let mut config = Self::of_info(plain.as_str().into_connection_info()?)?;
-        config.is_tls = true;
+        let (plain, is_insecure) = match plain.split_once('#') {
+            None => (&*plain, false),
+            Some((plain, "insecure")) => (plain, true),
+            Some(_) => {
+                let text = "the only fragment that a URL may have is #insecure";
+                return Err((ErrorKind::InvalidClientConfig, text).into());
+            }
+        };
+        let mut config = Self::of_info(plain.into_connection_info()?)?;
+        config.tls = Some(Tls { is_insecure, ..Tls::default() });
         Ok(config)
     }
 
@@ -113,7 +125,7 @@ impl Config {
             }
         };
         let mut config = Self::new(address);
-        config.is_tls = is_tls;
+        config.tls = is_tls.then(Tls::default);
         config.login = info.redis_settings().clone();
         Ok(config)
     }
@@ -122,7 +134,7 @@ impl Config {
     pub fn new(address: Address) -> Self {
         Self {
             address,
-            is_tls: false,
+            tls: None,
             login: RedisConnectionInfo::default(),
             name: None,
             limits: Limits::default(),
@@ -144,6 +156,30 @@ impl Config {
     /// Speaks RESP3.
     pub fn resp3(mut self) -> Self {
         self.login = self.login.set_protocol(ProtocolVersion::RESP3);
+        self
+    }
+
+    /// Speaks TLS, and believes whom the system believes. It needs the feature `tls`.
+    pub fn tls(mut self) -> Self {
+        self.tls.get_or_insert_default();
+        self
+    }
+
+    /// Speaks TLS with a server whose certificate one of these has signed; a file of PEM.
+    pub fn tls_roots(mut self, file: impl Into<PathBuf>) -> Self {
+        self.tls.get_or_insert_default().roots = Some(file.into());
+        self
+    }
+
+    /// Speaks TLS, and shows a certificate; two files of PEM, of which the second one is its key.
+    pub fn tls_certificate(mut self, file: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls.get_or_insert_default().client = Some((file.into(), key.into()));
+        self
+    }
+
+    /// Speaks TLS with whoever answers: anyone in between can pretend to be the server.
+    pub fn danger_accept_any_certificate(mut self) -> Self {
+        self.tls.get_or_insert_default().is_insecure = true;
         self
     }
 
@@ -271,19 +307,17 @@ mod tests {
         let config = Config::parse("redis://u:p@example.org:1/2?protocol=resp3").unwrap();
         assert_eq!(config.address, Address::Tcp("example.org".into(), 1));
         assert_eq!((config.login.username(), config.login.password()), (Some("u"), Some("p")));
-        assert_eq!((config.login.db(), config.is_resp3(), config.is_tls), (2, true, false));
+        assert_eq!((config.login.db(), config.is_resp3(), config.tls.is_some()), (2, true, false));
         let config = Config::parse("rediss://example.org").unwrap();
-        assert_eq!(
-            (config.address, config.is_tls),
-            (Address::Tcp("example.org".into(), 6379), true)
-        );
+        assert_eq!(config.address, Address::Tcp("example.org".into(), 6379));
+        assert!(config.tls.is_some_and(|tls| !tls.is_insecure));
+        assert!(Config::parse("rediss://a/#insecure").unwrap().tls.unwrap().is_insecure);
         let config = Config::parse("redis+unix:///run/redis.sock?db=4").unwrap();
         assert_eq!(config.address, Address::Unix("/run/redis.sock".into()));
         assert_eq!(config.login.db(), 4);
         let config = Config::parse("redis://[::1]:7").unwrap();
         assert_eq!(config.address.to_string(), "[::1]:7");
-        for wrong in ["", "http://a", "redis://a/x", "rediss://a/#insecure", "redis://a?protocol=4"]
-        {
+        for wrong in ["", "http://a", "redis://a/x", "rediss://a/#trust", "redis://a?protocol=4"] {
             assert!(Config::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use cede_fiber::{Builder, Park, Ticket, Wait, WaitKind};
-use redis::{RedisError, RedisResult, ServerError, Value};
+use redis::{RedisError, RedisResult, Value};
 
 use super::error::{Failure, Phase};
 use super::link::{Input, Link};
@@ -50,14 +50,11 @@ enum Slot {
 struct Batch {
     ticket: Ticket,
     begins_at: u64,
-    /// Answers that are only looked at for errors: those before EXEC.
+    /// How many answers are still to come that are only looked at for errors: those before EXEC.
     skip: usize,
-    /// Whether there were such.
-    is_atomic: bool,
     left: usize,
+    skipped: Vec<Value>,
     values: Vec<Value>,
-    /// The first error among those that are skipped.
-    refused: Option<ServerError>,
 }
 
 #[derive(Debug, Default)]
@@ -215,18 +212,11 @@ impl Connection {
         let begins_at = self.append(|out| out.extend_from_slice(commands))?;
         let values = Vec::with_capacity(count);
         let left = skip + count;
-        let batch = Batch {
-            ticket: park.ticket(),
-            begins_at,
-            skip,
-            is_atomic: skip > 0,
-            left,
-            values,
-            refused: None,
-        };
+        let batch =
+            Batch { ticket: park.ticket(), begins_at, skip, left, skipped: Vec::new(), values };
         let index = self.queue.borrow_mut().push(Slot::Collecting(Box::new(batch)));
         match self.wait(park, index)? {
-            Slot::Collected(batch) => Ok(batch.finish()),
+            Slot::Collected(batch) => Ok(transaction::result(batch.skipped, batch.values)),
             slot => Err(Self::ended(&slot)),
         }
     }
@@ -463,23 +453,11 @@ impl Drop for InFlight<'_> {
 impl Batch {
     fn push(&mut self, value: Value) {
         self.left -= 1;
-        if self.skip == 0 {
+        if self.skip > 0 {
+            self.skip -= 1;
+            self.skipped.push(value);
+        } else {
             self.values.push(value);
-            return;
-        }
-        self.skip -= 1;
-        if let Value::ServerError(error) = value {
-            self.refused.get_or_insert(error);
-        }
-    }
-
-    /// The values; an error when EXEC, the only one behind those that are skipped, was refused.
-    fn finish(self) -> RedisResult<Vec<Value>> {
-        match (self.is_atomic, &*self.values) {
-            (true, [Value::ServerError(exec)]) => {
-                Err(transaction::aborted(self.refused.as_ref().unwrap_or(exec)))
-            }
-            _ => Ok(self.values),
         }
     }
 }

@@ -12,7 +12,7 @@ use cede_fiber::net::{TcpStream, UnixStream};
 use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 
-use super::config::{Address, Config};
+use super::config::{Address, Config, Tls};
 use super::error::{Failure, Phase};
 use super::resp::{Limits, Parser};
 use crate::stream::Stream;
@@ -94,10 +94,10 @@ pub(super) struct Link {
 
 impl Link {
     /// Connects and shakes hands.
-    pub(super) fn open(config: &Config, address: &Address, host: &Arc<str>) -> RedisResult<Self> {
+    pub(super) fn open(config: &Config, host: &Arc<str>) -> RedisResult<Self> {
         let _span = tracing::debug_span!("redis connect", host = &**host);
         cede_fiber::with_deadline(config.connect_timeout, || {
-            let stream = connect(config, address)
+            let stream = connect(config, &config.address)
                 .map_err(|(phase, cause)| RedisError::from(Failure::new(host, phase, cause)))?;
             let mut link = Self { stream, input: Input::new(config.limits) };
             link.handshake(config, host)?;
@@ -107,15 +107,24 @@ impl Link {
 
     /// Sends requests and receives as many replies as they have.
     pub(super) fn exchange(&mut self, requests: &[u8], replies: usize) -> io::Result<Vec<Value>> {
-        (&mut &self.stream).write_all(requests)?;
+        let mut stream = &self.stream;
+        stream.write_all(requests)?;
+        stream.flush()?;
         (0..replies).map(|_| self.receive()).collect()
+    }
+
+    /// Whether nothing has come since the last reply, not even an end.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.input.is_empty() && self.stream.is_quiet()
     }
 
     /// The next reply.
     pub(super) fn receive(&mut self) -> io::Result<Value> {
         loop {
-            if let Some(value) = self.input.next()? {
-                return Ok(value);
+            match self.input.next()? {
+                Some(Value::Push { .. }) => continue,
+                Some(value) => return Ok(value),
+                None => {}
             }
             self.input.fill(&self.stream)?;
         }
@@ -125,8 +134,10 @@ impl Link {
         let steps = steps(config);
         let mut requests = Vec::new();
         steps.iter().for_each(|step| step.cmd.write_packed_command(&mut requests));
-        (&mut &self.stream)
+        let mut stream = &self.stream;
+        stream
             .write_all(&requests)
+            .and_then(|()| stream.flush())
             .map_err(|cause| Failure::new(host, Phase::Handshake, cause))?;
         for step in steps {
             let reply =
@@ -221,14 +232,29 @@ fn connect(config: &Config, address: &Address) -> Result<Stream, (Phase, io::Err
         Address::Tcp(host, port) => {
             let stream = TcpStream::connect((host.as_str(), *port)).map_err(in_connect)?;
             set_options(&stream, config).map_err(in_connect)?;
-            if config.is_tls {
-                let text = "TLS needs the feature `tls`";
-                return Err((Phase::Tls, io::Error::new(io::ErrorKind::Unsupported, text)));
+            match &config.tls {
+                None => Ok(Stream::Tcp(stream)),
+                Some(tls) => secure(stream, host, tls).map_err(|cause| (Phase::Tls, cause)),
             }
-            Ok(Stream::Tcp(stream))
         }
         Address::Unix(path) => UnixStream::connect(path).map(Stream::Unix).map_err(in_connect),
     }
+}
+
+#[cfg(feature = "tls")]
+fn secure(stream: TcpStream, host: &str, tls: &Tls) -> io::Result<Stream> {
+    use crate::tls::{Roots, TlsConfig, TlsOptions, Verify};
+    let options = TlsOptions {
+        verify: if tls.is_insecure { Verify::Nothing } else { Verify::Full },
+        roots: tls.roots.clone().map_or(Roots::System, Roots::File),
+        client: tls.client.clone(),
+    };
+    crate::tls::connect(stream, host, &TlsConfig::load(&options)?)
+}
+
+#[cfg(not(feature = "tls"))]
+fn secure(_: TcpStream, _: &str, _: &Tls) -> io::Result<Stream> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "TLS needs the feature `tls` of cede"))
 }
 
 fn set_options(stream: &TcpStream, config: &Config) -> io::Result<()> {

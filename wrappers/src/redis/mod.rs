@@ -10,6 +10,7 @@ mod client;
 mod command;
 mod config;
 mod connection;
+mod dedicated;
 mod error;
 mod link;
 mod metrics;
@@ -21,6 +22,7 @@ pub use config::{
     Address, CONNECT_TIMEOUT_DEFAULT, Config, DEDICATED_MAX_DEFAULT, IN_FLIGHT_MAX_DEFAULT,
     IntoConfig, KEEPALIVE_DEFAULT, RECONNECT_TIMEOUT_DEFAULT, REQUEST_BYTES_MAX_DEFAULT,
 };
+pub use dedicated::Dedicated;
 pub use error::{Failure, Phase, failure, is_cancelled, is_timeout, may_have_run};
 pub use metrics::Metrics;
 

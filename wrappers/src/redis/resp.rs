@@ -245,6 +245,7 @@ impl Parser {
         match &rest[..end] {
             [_, line @ .., b'\r'] => Ok(Some(line)),
             [kind, ..] if !TYPES.contains(kind) => Err(ProtocolError::Type(*kind)),
+            [] => Err(ProtocolError::Type(b'\n')),
             _ => Err(ProtocolError::LineEnd),
         }
     }
