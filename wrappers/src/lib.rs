@@ -26,3 +26,5 @@ pub mod redis;
 pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod stream;
+#[cfg(all(feature = "tls", any(feature = "postgres", feature = "redis")))]
+mod tls;

@@ -30,6 +30,9 @@ pub(crate) struct Outbox {
     /// Who waits for room, in the order of coming.
     waiting: RefCell<Vec<Ticket>>,
     is_closed: Cell<bool>,
+    /// Bytes that were ever appended, and how many of these the stream has taken.
+    appended: Cell<u64>,
+    taken: Cell<u64>,
 }
 
 impl Outbox {
@@ -71,6 +74,7 @@ impl Outbox {
             bytes.truncate(len);
             return Err(error);
         }
+        self.appended.set(self.appended.get() + (bytes.len() - len) as u64);
         drop(bytes);
         if let Some(writer) = self.writer.take() {
             writer.wake();
@@ -95,13 +99,38 @@ impl Outbox {
             if sending.is_empty() {
                 return Ok(());
             }
-            let mut stream = stream;
-            stream.write_all(&sending)?;
+            self.send(stream, &sending)?;
             sending.clear();
             if sending.capacity() > OUT_BYTES_KEPT {
                 sending = Vec::new();
             }
         }
+    }
+
+    fn send(&self, mut stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match stream.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    self.taken.set(self.taken.get() + n as u64);
+                    bytes = &bytes[n..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        stream.flush()
+    }
+
+    /// How many bytes were ever appended: where the next request begins.
+    pub(crate) fn appended(&self) -> u64 {
+        self.appended.get()
+    }
+
+    /// How many of these the stream has taken. A request that begins there or later has certainly
+    /// not reached the peer.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.get()
     }
 
     fn wait_for_bytes(&self) -> io::Result<()> {
@@ -163,6 +192,7 @@ mod tests {
             outbox.close();
             writer.join().unwrap().unwrap();
             assert_eq!(append(&outbox, b"x").unwrap_err().kind(), io::ErrorKind::NotConnected);
+            assert_eq!((outbox.appended(), outbox.taken()), (12, 12));
         })
         .unwrap();
     }
