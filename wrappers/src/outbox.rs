@@ -122,6 +122,11 @@ impl Outbox {
         stream.flush()
     }
 
+    /// Whether an append need not wait.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.is_closed.get() && self.bytes.borrow().len() < OUT_BYTES_MAX
+    }
+
     /// How many bytes were ever appended: where the next request begins.
     pub(crate) fn appended(&self) -> u64 {
         self.appended.get()
