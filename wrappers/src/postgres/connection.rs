@@ -180,11 +180,11 @@ impl Connection {
         self.outbox.close();
         let _ = self.stream.shutdown();
         tracing::debug!(host = &*self.host, %error, "the connection has ended");
-        let handed = self.outbox.handed();
+        let taken = self.outbox.taken();
         let words = self.last_words.take();
         let queue = self.queue.take();
         for (place, pending) in queue.iter().enumerate() {
-            let was_sent = pending.start < handed;
+            let was_sent = pending.start < taken;
             // What the server said last, it said of what it was doing.
             let said = words.clone().filter(|words| place == 0 && words.as_db_error().is_some());
             let error = said.unwrap_or_else(|| match &words {
