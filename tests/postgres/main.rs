@@ -8,8 +8,10 @@ mod postgres;
 mod proxy;
 
 mod auth;
+mod cancel;
 mod certificates;
 mod copy;
+mod faults;
 mod hosts;
 mod listen;
 mod pool;

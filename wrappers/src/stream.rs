@@ -27,6 +27,25 @@ impl Stream {
             Self::Tls(stream) => stream.shutdown(),
         }
     }
+
+    /// Whether the peer has sent nothing that was not read, not even an end.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut byte = [0];
+        let peeked = match self {
+            Self::Tcp(stream) => {
+                let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut byte));
+                stream.set_nonblocking(false).and(peeked)
+            }
+            Self::Unix(stream) => {
+                let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut byte));
+                stream.set_nonblocking(false).and(peeked)
+            }
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => return stream.is_quiet(),
+        };
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
 }
 
 impl Read for &Stream {

@@ -411,7 +411,10 @@ impl Client {
             };
             match f(&connection) {
                 Err(error)
-                    if self.own.is_none() && error.is_closed() && attempts < ATTEMPTS_MAX =>
+                    if self.own.is_none()
+                        && attempts < ATTEMPTS_MAX
+                        && !error.may_have_run()
+                        && error.is_closed() =>
                 {
                     attempts += 1;
                     self.core.counters.retries.add(1);

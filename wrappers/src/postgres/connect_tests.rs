@@ -248,7 +248,9 @@ fn the_work_that_a_server_may_ask_for_is_limited() {
 fn a_server_that_is_silent_or_stops_is_given_up_in_time() {
     for bytes in [&b""[..], b"R", b"R\0\0\0\x08", &message(b'R', AUTH_OK)] {
         let start = Instant::now();
-        let soon = |config: &mut Config| drop(config.connect_timeout(Duration::from_millis(100)));
+        let soon = |config: &mut Config| {
+            config.connect_timeout(Duration::from_millis(100));
+        };
         let error = open_with("", soon, answer(bytes.to_vec())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
         assert!(error.to_string().contains("connect_timeout"), "{error}");

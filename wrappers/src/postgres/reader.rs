@@ -41,6 +41,7 @@ impl Connection {
             if let Err(error) = self.take_messages(input) {
                 return error;
             }
+            self.send_in_time();
             match self.read_some(input.space()) {
                 Ok(0) => {
                     let phase = if self.is_idle() { Phase::Idle } else { Phase::Receive };

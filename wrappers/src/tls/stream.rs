@@ -189,6 +189,17 @@ impl TlsStream {
         Ok(())
     }
 
+    /// Whether the peer has sent nothing that was not read, not even an end.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_quiet(&self) -> bool {
+        let incoming = self.incoming.take();
+        let is_empty = incoming.start == incoming.end;
+        self.incoming.set(incoming);
+        let peeked = self.tcp.set_nonblocking(true).and_then(|()| self.tcp.peek(&mut [0]));
+        let peeked = self.tcp.set_nonblocking(false).and(peeked);
+        is_empty && peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Says that nothing more comes, if that can be said without waiting, and ends both directions.
     pub(crate) fn shutdown(&self) -> io::Result<()> {
         self.announce_end();
