@@ -33,6 +33,8 @@ pub(crate) struct Builder {
     settings: String,
     hba: String,
     certificate: Option<(PathBuf, PathBuf)>,
+    client_root: Option<PathBuf>,
+    is_standby: bool,
 }
 
 impl Builder {
@@ -56,6 +58,18 @@ impl Builder {
         self
     }
 
+    /// Who has signed the certificates of clients, in PEM.
+    pub(crate) fn client_root(mut self, root: impl AsRef<Path>) -> Self {
+        self.client_root = Some(root.as_ref().into());
+        self
+    }
+
+    /// Lets it wait for a primary that never comes: a standby that can be read.
+    pub(crate) fn standby(mut self) -> Self {
+        self.is_standby = true;
+        self.settings("wal_level = replica\nmax_wal_senders = 10")
+    }
+
     pub(crate) fn start(self) -> Postgres {
         let user = unprivileged();
         let folder = Folder::new("pg", "QUIT", user);
@@ -66,6 +80,9 @@ impl Builder {
         daemon::output(command, "");
         let hba = format!("{}local all all trust\nhost all all all trust\n", self.hba);
         fs::write(folder.path().join("data/pg_hba.conf"), hba).unwrap();
+        if self.is_standby {
+            fs::write(folder.path().join("data/standby.signal"), "").unwrap();
+        }
         let mut settings = self.settings;
         if let Some((certificate, key)) = self.certificate {
             let certificate = folder.adopt(&certificate, user);
@@ -75,6 +92,10 @@ impl Builder {
                 certificate.display(),
                 key.display()
             );
+        }
+        if let Some(root) = self.client_root {
+            let root = folder.adopt(&root, user);
+            settings += &format!("ssl_ca_file = '{}'\n", root.display());
         }
         for _ in 0..20 {
             let port = daemon::free_port();
