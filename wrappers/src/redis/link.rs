@@ -203,6 +203,9 @@ fn steps(config: &Config) -> Vec<Step> {
         step.authenticates = true;
         steps.push(step);
     }
+    // Of all commands one that must succeed comes first, so that a server can say why it does not
+    // want us.
+    steps.push(Step::new("check", &mut cmd("PING")));
     if login.db() != 0 {
         steps.push(Step::new("choice of database", cmd("SELECT").arg(login.db())));
     }
@@ -222,7 +225,6 @@ fn steps(config: &Config) -> Vec<Step> {
             steps.push(step);
         }
     }
-    steps.push(Step::new("check", &mut cmd("PING")));
     steps
 }
 
