@@ -391,7 +391,7 @@ impl Connection {
         self.outbox.close();
         // It may be closed already.
         let _ = self.stream.shutdown();
-        let taken = self.outbox.taken();
+        let handed = self.outbox.handed();
         let mut queue = self.queue.borrow_mut();
         let queue = &mut *queue;
         for index in std::mem::take(&mut queue.order) {
@@ -406,7 +406,7 @@ impl Connection {
                     continue;
                 }
             };
-            *slot = Slot::Lost { unsent: begins_at >= taken };
+            *slot = Slot::Lost { unsent: begins_at >= handed };
             ticket.wake();
         }
         self.waiting.take().into_iter().for_each(|ticket| {

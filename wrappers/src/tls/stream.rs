@@ -202,9 +202,13 @@ impl TlsStream {
 
     /// Says that nothing more comes, if that can be said without waiting, and ends both directions.
     pub(crate) fn shutdown(&self) -> io::Result<()> {
+        self.announce_end();
+        self.tcp.shutdown(Shutdown::Both)
+    }
+
+    pub(super) fn announce_end(&self) {
         self.session.borrow_mut().send_close_notify();
         self.send_without_waiting();
-        self.tcp.shutdown(Shutdown::Both)
     }
 
     /// What binds an authentication to this session: the digest of the server's certificate, by the
@@ -280,7 +284,7 @@ impl fmt::Display for TlsError {
         use CertificateError as C;
         let error = &self.0;
         match error {
-            rustls::Error::InvalidCertificate(C::UnknownIssuer) => f.write_str(
+            rustls::Error::InvalidCertificate(C::UnknownIssuer | C::BadSignature) => f.write_str(
                 "the server's certificate is signed by nobody who is trusted here: is the root \
                  certificate the right one?",
             ),

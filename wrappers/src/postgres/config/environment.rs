@@ -103,6 +103,7 @@ impl Config {
             keepalives_count: self.keepalives_count.or(other.keepalives_count),
             tcp_user_timeout: self.tcp_user_timeout.or(other.tcp_user_timeout),
             message_bytes_max: self.message_bytes_max.or(other.message_bytes_max),
+            limits: self.limits,
         }
     }
 }

@@ -19,6 +19,8 @@ pub use options::{
 };
 pub(crate) use passfile::{Wanted, find_password};
 
+use super::limits::Limits;
+
 /// The port of PostgreSQL.
 pub const PORT_DEFAULT: u16 = 5432;
 /// How long one address may take to connect, to agree on TLS, to authenticate and to start a
@@ -104,6 +106,7 @@ pub struct Config {
     pub(super) keepalives_count: Option<u32>,
     pub(super) tcp_user_timeout: Option<Duration>,
     pub(super) message_bytes_max: Option<usize>,
+    pub(super) limits: Limits,
 }
 
 impl Config {

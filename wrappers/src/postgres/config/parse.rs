@@ -367,7 +367,7 @@ mod tests {
         check("postgres://db:65536", "port");
         check("postgres://[::1", "]");
         check("postgres://[::1]x", "port");
-        check("postgres://joe:a?secret@db", "%3F");
+        check("postgres://joe@a/b?secret", "%3F");
         check("postgres://db/a%00b", "dbname");
         check("host=a sslmode=secret", "verify-full");
         check("host=a target_session_attrs=master", "prefer-standby");
