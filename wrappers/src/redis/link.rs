@@ -40,6 +40,9 @@ impl Input {
     /// The next value of what has come; `None` when more has to come first.
     #[inline]
     pub(super) fn next(&mut self) -> io::Result<Option<Value>> {
+        if self.start == self.end {
+            return Ok(None);
+        }
         let (value, used) = self.parser.parse(&self.buf[self.start..self.end])?;
         self.start += used;
         Ok(value)
