@@ -16,6 +16,7 @@ mod dedicated;
 mod failures;
 mod login;
 mod storms;
+mod subscriptions;
 
 use cede::redis::{Client, RedisResult};
 use common::within_reason;

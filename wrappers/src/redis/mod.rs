@@ -14,6 +14,7 @@ mod dedicated;
 mod error;
 mod link;
 mod metrics;
+mod pubsub;
 pub mod resp;
 mod transaction;
 
@@ -25,6 +26,7 @@ pub use config::{
 pub use dedicated::Dedicated;
 pub use error::{Failure, Phase, failure, is_cancelled, is_timeout, may_have_run};
 pub use metrics::Metrics;
+pub use pubsub::{Event, PUBSUB_BYTES_MAX, PUBSUB_MESSAGES_MAX, PubSub};
 
 pub use ::redis::{
     Arg, Cmd, Commands, ConnectionInfo, ConnectionLike, ControlFlow, CopyOptions, Direction,
