@@ -13,7 +13,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io::{self, Write};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use cede_fiber::{Builder, Park, Ticket, Wait, WaitKind};
@@ -22,10 +21,10 @@ use redis::{
 };
 
 use super::client::Client;
-use super::config::Config;
-use super::error::{Failure, Phase};
+use super::error::Phase;
 use super::link::{Input, Link};
-use super::metrics::{Counters, add};
+use super::metrics::add;
+use super::server::Server;
 use crate::backoff::Backoff;
 use crate::stream::Stream;
 
@@ -92,9 +91,7 @@ impl Kind {
 pub struct PubSub(Rc<Shared>);
 
 struct Shared {
-    config: Config,
-    host: Arc<str>,
-    counters: Rc<Counters>,
+    server: Rc<Server>,
     /// Where commands are written; `None` while there is no connection.
     stream: RefCell<Option<Rc<Stream>>>,
     /// What there is to be subscribed to, by kind.
@@ -135,12 +132,10 @@ impl Client {
     ///
     /// When it cannot connect.
     pub fn pubsub(&self) -> RedisResult<PubSub> {
-        let client = self.shared();
-        let link = client.open()?;
+        let server = self.server();
+        let link = server.open()?;
         let shared = Rc::new(Shared {
-            config: client.config.clone(),
-            host: Arc::clone(&client.host),
-            counters: Rc::clone(&client.counters),
+            server: Rc::clone(server),
             stream: RefCell::default(),
             names: RefCell::default(),
             pending: RefCell::default(),
@@ -153,12 +148,11 @@ impl Client {
         });
         let input = shared.install(link);
         let there = Ended(Rc::clone(&shared));
-        let host = Arc::clone(&client.host);
         Builder::new()
-            .name(format!("redis {host} subscriber"))
+            .name(format!("redis {} subscriber", server.host))
             .no_deadline()
             .spawn_detached(move || there.0.live(input))
-            .map_err(|cause| Failure::new(&host, Phase::Connect, cause))?;
+            .map_err(|cause| server.failure(Phase::Connect, cause))?;
         Ok(PubSub(shared))
     }
 }
@@ -223,7 +217,7 @@ impl PubSub {
     /// # Errors
     ///
     /// A deadline or a cancel, after which it goes on as before; when the connection could not be made
-    /// again within [`Config::reconnect_timeout`], and then for ever.
+    /// again within [`Config::reconnect_timeout`](super::Config::reconnect_timeout), and then for ever.
     pub fn recv(&mut self) -> RedisResult<Event> {
         let shared = &*self.0;
         loop {
@@ -238,7 +232,7 @@ impl PubSub {
                 shared.receiver.set(Some(park.ticket()));
                 park.wait(Wait::new(WaitKind::Receive, std::ptr::from_ref(shared) as u64), None)
             };
-            wait().map_err(|cause| Failure::new(&shared.host, Phase::Subscription, cause))?;
+            wait().map_err(|cause| shared.server.failure(Phase::Subscription, cause))?;
         }
     }
 
@@ -318,7 +312,7 @@ impl Shared {
             return Err(error.clone());
         }
         let command = kind.command(is_on);
-        add(&self.counters.commands, 1);
+        add(&self.server.counters.commands, 1);
         let wait = || -> io::Result<Option<RedisResult<()>>> {
             let pending = Rc::new(Pending {
                 left: Cell::new(names.len()),
@@ -351,12 +345,12 @@ impl Shared {
         let result = match wait() {
             Ok(result) => result.unwrap_or(Ok(())),
             Err(cause) => {
-                let failure = Failure::new(&self.host, Phase::Subscription, cause);
+                let failure = self.server.failure(Phase::Subscription, cause);
                 Err(failure.of_command(command.as_bytes(), true).into())
             }
         };
         if let Err(error) = &result {
-            add(&self.counters.errors, 1);
+            add(&self.server.counters.errors, 1);
             // The server has refused it, and would again.
             if error.code().is_some() && is_on {
                 let of_kind = &mut self.names.borrow_mut()[kind as usize];
@@ -372,7 +366,7 @@ impl Shared {
     fn send(&self, request: &Cmd) -> io::Result<()> {
         let Some(stream) = self.stream.borrow().clone() else { return Ok(()) };
         let bytes = request.get_packed_command();
-        add(&self.counters.bytes_out, bytes.len());
+        add(&self.server.counters.bytes_out, bytes.len());
         let mut writer = &*stream;
         // Half of a command may have been sent: nothing can follow it.
         let broken = Broken(&stream);
@@ -400,9 +394,9 @@ impl Shared {
             let error = self.read(&connection.0, &mut connection.1);
             *self.stream.borrow_mut() = None;
             if self.is_closed.get() || cede_fiber::is_cancelled(&error) {
-                return self.fail(Failure::new(&self.host, Phase::Subscription, error).into());
+                return self.fail(self.server.failure(Phase::Subscription, error).into());
             }
-            tracing::debug!(host = &*self.host, %error, "a subscription has lost its connection");
+            tracing::debug!(host = &*self.server.host, %error, "a subscription has lost its connection");
             connection = match self.reconnect(&mut backoff) {
                 Ok(connection) => connection,
                 Err(error) => return self.fail(error),
@@ -415,24 +409,21 @@ impl Shared {
         loop {
             let wait = backoff.next();
             cede_fiber::sleep(wait)
-                .map_err(|cause| Failure::new(&self.host, Phase::Subscription, cause))?;
+                .map_err(|cause| self.server.failure(Phase::Subscription, cause))?;
             if self.is_closed.get() {
                 return Err((ErrorKind::Client, "the subscription was dropped").into());
             }
-            let error =
-                match Link::open(&self.config, &self.host).and_then(|link| self.resume(link)) {
-                    Ok(connection) => {
-                        add(&self.counters.connects, 1);
-                        add(&self.counters.reconnects, 1);
-                        backoff.reset();
-                        self.push(Event::Lost);
-                        return Ok(connection);
-                    }
-                    Err(error) => error,
-                };
-            add(&self.counters.connect_errors, 1);
+            let error = match self.server.open().and_then(|link| self.resume(link)) {
+                Ok(connection) => {
+                    add(&self.server.counters.reconnects, 1);
+                    backoff.reset();
+                    self.push(Event::Lost);
+                    return Ok(connection);
+                }
+                Err(error) => error,
+            };
             if !super::link::is_transient(&error)
-                || start.elapsed() >= self.config.reconnect_timeout
+                || start.elapsed() >= self.server.config.reconnect_timeout
             {
                 return Err(error);
             }
@@ -441,7 +432,7 @@ impl Shared {
 
     /// Subscribes to everything on a new connection. What is waited for is confirmed by that.
     fn resume(&self, mut link: Link) -> RedisResult<(Rc<Stream>, Input)> {
-        let failed = |cause| RedisError::from(Failure::new(&self.host, Phase::Subscription, cause));
+        let failed = |cause| RedisError::from(self.server.failure(Phase::Subscription, cause));
         loop {
             let names = self.names.borrow().clone();
             let mut requests = Vec::new();
@@ -469,7 +460,7 @@ impl Shared {
             if *self.names.borrow() == names {
                 break;
             }
-            link = Link::open(&self.config, &self.host)?;
+            link = self.server.open()?;
         }
         let waiting = std::mem::take(&mut *self.pending.borrow_mut());
         waiting.into_iter().for_each(|pending| pending.end(Ok(())));
@@ -480,7 +471,7 @@ impl Shared {
         loop {
             match input.next()? {
                 Some(value) => return Ok(value),
-                None => add(&self.counters.bytes_in, input.fill(stream)?),
+                None => add(&self.server.counters.bytes_in, input.fill(stream)?),
             }
         }
     }
@@ -583,6 +574,6 @@ impl Drop for Broken<'_> {
 
 impl fmt::Debug for PubSub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PubSub").field("host", &self.0.host).finish_non_exhaustive()
+        f.debug_struct("PubSub").field("host", &self.0.server.host).finish_non_exhaustive()
     }
 }
