@@ -15,6 +15,7 @@ mod commands;
 mod dedicated;
 mod failures;
 mod login;
+mod sentinel;
 mod storms;
 mod subscriptions;
 

@@ -12,6 +12,7 @@ use redis::{
 };
 
 use super::resp::Limits;
+use super::sentinel::Sentinels;
 use crate::pool::PoolSettings;
 
 /// How long one attempt to connect may take, names, TLS and authentication included.
@@ -81,6 +82,7 @@ pub struct Config {
     pub(super) keepalive: Option<Duration>,
     pub(super) in_flight_max: usize,
     pub(super) pool: PoolSettings,
+    pub(super) sentinels: Option<Sentinels>,
     pub(super) request_bytes_max: usize,
 }
 
@@ -142,6 +144,7 @@ impl Config {
             keepalive: Some(KEEPALIVE_DEFAULT),
             in_flight_max: IN_FLIGHT_MAX_DEFAULT,
             pool: PoolSettings::new(),
+            sentinels: None,
             request_bytes_max: REQUEST_BYTES_MAX_DEFAULT,
         }
     }
@@ -224,6 +227,20 @@ impl Config {
     pub fn in_flight_max(mut self, commands: usize) -> Self {
         self.in_flight_max = commands.max(1);
         self
+    }
+
+    /// The master of this name, as sentinels know it, at whatever address it is. They are asked
+    /// before each connect, so that a failover is followed. Login, TLS and the rest are for the
+    /// master; sentinels get the same TLS and `login`.
+    pub fn sentinel(
+        master: impl Into<String>,
+        sentinels: impl IntoIterator<Item = Address>,
+        login: RedisConnectionInfo,
+    ) -> Self {
+        let addresses: Vec<_> = sentinels.into_iter().collect();
+        let first = addresses.first().cloned().unwrap_or(Address::Unix(PathBuf::new()));
+        let sentinels = Sentinels { master: master.into(), addresses, login };
+        Self { sentinels: Some(sentinels), ..Self::new(first) }
     }
 
     /// The limits of its connections for single fibers.

@@ -113,6 +113,8 @@ impl From<io::Error> for Ended {
 /// A connection, while it lasts.
 pub(super) struct Connection {
     server: Rc<Server>,
+    /// The server that it leads to.
+    host: Arc<str>,
     stream: Stream,
     outbox: Outbox,
     queue: RefCell<Queue>,
@@ -128,10 +130,10 @@ pub(super) struct Connection {
 impl Connection {
     /// Starts the two fibers of a connection.
     pub(super) fn start(link: Link, server: &Rc<Server>) -> io::Result<Rc<Self>> {
-        let Link { stream, input } = link;
-        let host = &server.host;
+        let Link { stream, input, host } = link;
         let connection = Rc::new(Self {
             server: Rc::clone(server),
+            host: Arc::clone(&host),
             stream,
             outbox: Outbox::default(),
             queue: RefCell::default(),
@@ -171,7 +173,7 @@ impl Connection {
     pub(super) fn failure(&self) -> Failure {
         let cause = self.lost.borrow().clone();
         let cause = cause.unwrap_or_else(|| Arc::new(io::Error::from(io::ErrorKind::NotConnected)));
-        self.server.failure(Phase::Command, cause)
+        Failure::new(&self.host, Phase::Command, cause)
     }
 
     /// Sends one command, which `encode` appends, and waits for its answer.
@@ -258,7 +260,7 @@ impl Connection {
         if error.kind() == io::ErrorKind::NotConnected {
             return Ended::Unsent;
         }
-        Ended::Refused(self.server.failure(Phase::Queue, error).into())
+        Ended::Refused(Failure::new(&self.host, Phase::Queue, error).into())
     }
 
     #[inline]
@@ -378,7 +380,7 @@ impl Connection {
         if !self.is_open.replace(false) {
             return;
         }
-        tracing::debug!(host = &*self.server.host, error = %cause, "a Redis connection has ended");
+        tracing::debug!(host = &*self.host, error = %cause, "a Redis connection has ended");
         *self.lost.borrow_mut() = Some(Arc::new(cause));
         self.outbox.close();
         // It may be closed already.

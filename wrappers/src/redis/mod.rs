@@ -17,6 +17,7 @@ mod metrics;
 mod pool;
 mod pubsub;
 pub mod resp;
+mod sentinel;
 mod server;
 mod transaction;
 

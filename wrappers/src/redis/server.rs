@@ -24,13 +24,20 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(config: Config) -> Rc<Self> {
-        let host = config.address.to_string().into();
+        let host = match &config.sentinels {
+            Some(sentinels) => sentinels.master.as_str().into(),
+            None => config.address.to_string().into(),
+        };
         Rc::new(Self { config, host, counters: Counters::default() })
     }
 
     /// A new connection.
     pub(super) fn open(&self) -> RedisResult<Link> {
-        let opened = Link::open(&self.config, &self.host);
+        let config = &self.config;
+        let opened = match &config.sentinels {
+            Some(sentinels) => sentinels.open(config),
+            None => Link::open(config, &config.address, &self.host),
+        };
         let counters = &self.counters;
         add(if opened.is_ok() { &counters.connects } else { &counters.connect_errors }, 1);
         if let Err(error) = &opened {
