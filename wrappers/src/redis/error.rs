@@ -124,7 +124,12 @@ impl From<Failure> for RedisError {
 /// What is known of an error that no server sent; `None` for what a server answered.
 #[must_use]
 pub fn failure(error: &RedisError) -> Option<&Failure> {
-    let inner = error.source()?.downcast_ref::<io::Error>()?;
+    let source = error.source()?;
+    // The crate holds it by an `Arc`, which is an error of its own.
+    let inner = match source.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+        Some(shared) => shared.downcast_ref::<io::Error>()?,
+        None => source.downcast_ref::<io::Error>()?,
+    };
     inner.get_ref()?.downcast_ref()
 }
 
@@ -154,4 +159,26 @@ pub fn is_cancelled(error: &RedisError) -> bool {
 pub(super) fn refused(name: &[u8], instead: &'static str) -> RedisError {
     let name = String::from_utf8_lossy(name).into_owned();
     (ErrorKind::Client, instead, name).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_inside_is_found_again() {
+        let cause = io::Error::from(io::ErrorKind::ConnectionReset);
+        let failure_of_get = Failure::new(&"h:1".into(), Phase::Command, cause);
+        let error = RedisError::from(failure_of_get.of_command(b"GET", true));
+        let found = failure(&error).unwrap();
+        assert_eq!(
+            (found.host(), found.phase(), found.command()),
+            ("h:1", Phase::Command, Some("GET"))
+        );
+        assert!(may_have_run(&error) && may_have_run(&error.clone()));
+        assert!(error.is_connection_dropped() && !is_timeout(&error) && !is_cancelled(&error));
+        let text = "redis h:1, command GET: connection reset (the command may have run)";
+        assert_eq!(error.to_string(), text);
+        assert!(!may_have_run(&(ErrorKind::Client, "no").into()));
+    }
 }
