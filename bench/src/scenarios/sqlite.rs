@@ -57,8 +57,8 @@ struct Items {
 
 impl Items {
     fn make() -> Result<Items, Miss> {
-        let name = format!("cede-bench-{}.db", std::process::id());
-        let items = Items { path: std::env::temp_dir().join(name) };
+        let file = format!("cede-bench-{}.db", std::process::id());
+        let items = Items { path: std::env::temp_dir().join(file) };
         items.remove();
         let db = items.open()?;
         db.execute_batch(

@@ -96,13 +96,15 @@ impl Database {
         let lease = self.lease_to_write();
         let result = lease.and_then(|lease| {
             self.on_pool(lease, Phase::Restore, move |conn| {
-                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                // One that may only read leaves the files of the log beside the copy.
+                let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
                 let from = Connection::open_with_flags(&path, flags)?;
                 from.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))?;
                 let Conn { db, slot, .. } = conn;
+                let pages = from.pragma_query_value(None, "page_count", |row| row.get(0))?;
                 let backup = Backup::new(&from, db)?;
                 let may_end = || slot.may_commit();
-                copy(&backup, || slot.is_stopped(), may_end, &mut progress)
+                copy(&backup, pages, || slot.is_stopped(), may_end, &mut progress)
             })
         });
         self.ended(&span, result)
@@ -128,7 +130,7 @@ fn copy_out(
         conn.db.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))?;
     }
     let backup = Backup::new(&conn.db, &mut to)?;
-    copy(&backup, || conn.slot.is_stopped(), || true, progress)?;
+    copy(&backup, 0, || conn.slot.is_stopped(), || true, progress)?;
     drop(backup);
     if let Some(snapshot) = snapshot {
         snapshot.commit()?;
@@ -136,17 +138,18 @@ fn copy_out(
     to.close().map_err(|(_, error)| error.into())
 }
 
+/// Copies all pages. `may_end` is asked before the step that ends it, which is known by `pages`,
+/// how many there are, and then by what is left.
 fn copy(
     backup: &Backup<'_, '_>,
+    mut pages: u32,
     is_stopped: impl Fn() -> bool,
     may_end: impl Fn() -> bool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<()> {
     let mut locked_since = None;
     loop {
-        let done = backup.progress();
-        let is_last = u32::try_from(done.remaining).unwrap_or(0) <= BACKUP_PAGES_PER_STEP;
-        if is_stopped() || is_last && !may_end() {
+        if is_stopped() || pages <= BACKUP_PAGES_PER_STEP && !may_end() {
             return Err(Error::new(ErrorKind::Interrupted, "nobody waits for it any more"));
         }
         match backup.step(BACKUP_PAGES_PER_STEP.cast_signed())? {
@@ -161,8 +164,9 @@ fn copy(
             step => {
                 locked_since = None;
                 let done = backup.progress();
+                pages = u32::try_from(done.remaining).unwrap_or(0);
                 progress(Progress {
-                    remaining: u32::try_from(done.remaining).unwrap_or(0),
+                    remaining: pages,
                     total: u32::try_from(done.pagecount).unwrap_or(0),
                 });
                 if matches!(step, StepResult::Done) {

@@ -90,12 +90,17 @@ impl Conn {
         self.slot.begin_in_place(IN_PLACE_STEPS_MAX / STEPS_PER_CALL);
     }
 
-    /// Ends a transaction that somebody has left open, so that nothing stays locked.
-    pub(super) fn clean(&self) -> Result<()> {
+    /// Ends a transaction that somebody has left open, so that nothing stays locked. An interrupt
+    /// that met no statement lasts until the next one begins, and would stop a checkpoint.
+    pub(super) fn clean(&self, was_interrupted: bool) -> Result<()> {
+        self.begin_in_place();
+        if was_interrupted {
+            // It only has to begin.
+            let _ = self.db.execute_batch("SELECT 1");
+        }
         if self.db.is_autocommit() {
             return Ok(());
         }
-        self.begin_in_place();
         // It cannot fail but for a transaction that SQLite has just ended by itself.
         let _ = self.db.execute_batch("ROLLBACK");
         let says = "a transaction was left open, and is rolled back: use transaction(..)";

@@ -355,8 +355,20 @@ impl Database {
     pub fn integrity_check(&self) -> Result<Vec<String>> {
         let mut said: Vec<String> = self.read(|db| {
             let mut statement = db.prepare("PRAGMA integrity_check")?;
-            let said = statement.query_map((), |row| row.get(0))?;
-            Ok(said.collect::<rusqlite::Result<_>>()?)
+            let mut lines = statement.query(())?;
+            let mut said = Vec::new();
+            loop {
+                match lines.next().map_err(Error::from) {
+                    Ok(Some(line)) => said.push(line.get(0)?),
+                    Ok(None) => return Ok(said),
+                    // What it cannot even go on from.
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {
+                        said.push(error.to_string());
+                        return Ok(said);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
         })?;
         said.retain(|line| line != "ok");
         Ok(said)
@@ -441,13 +453,13 @@ impl Database {
                     Here::Goes(place) => place,
                 }
             } else {
-                Place::Pool
+                Place::Pool { is_long: false }
             };
         }
         let params = params.to_own()?;
-        if place == Place::Pool {
-            count(&inner.counters.reads);
-            let lease = self.lease_to_read(true)?;
+        if let Place::Pool { is_long } = place {
+            self.counts_read();
+            let lease = self.lease_to_read(is_long)?;
             let (text, own) = (sql.to_owned(), params);
             let (fetched, params) = self.on_pool(lease, Phase::Run, move |conn| {
                 Ok((conn.fetch(&text, |statement| own.bind(statement), take, false)?, own))
@@ -509,7 +521,7 @@ impl Database {
                 count(&inner.counters.reads);
                 count(&inner.counters.in_place);
                 if started.elapsed() > IN_PLACE_TIME_MAX {
-                    inner.places.is_slow(sql);
+                    inner.places.is_slow(sql, false);
                 } else if place == Place::HereForTrial {
                     inner.places.is_quick(sql);
                 }
@@ -520,17 +532,22 @@ impl Database {
                 Ok(Here::Goes(Place::Writer))
             }
             Err(error) => {
-                match (error.kind(), conn.slot.left_because()) {
-                    (ErrorKind::Interrupted, Some(Why::Long)) => inner.places.is_slow(sql),
-                    // With or without a question to the handler.
-                    (ErrorKind::Busy, _) => {}
-                    _ => {
-                        count(&inner.counters.reads);
+                // Whatever it says: a schema that could not be read for a lock looks like one
+                // without the table.
+                let is_long = match conn.slot.left_because() {
+                    Some(why) => why == Why::Long,
+                    // Some locks are not asked for.
+                    None if error.is_busy() => false,
+                    None => {
+                        self.counts_read();
                         return Err(error);
                     }
+                };
+                if is_long {
+                    inner.places.is_slow(sql, true);
                 }
                 count(&inner.counters.moved);
-                Ok(Here::Goes(Place::Pool))
+                Ok(Here::Goes(Place::Pool { is_long }))
             }
         }
     }

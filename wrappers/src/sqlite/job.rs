@@ -30,11 +30,17 @@ pub(super) struct Job {
     stage: Mutex<Stage>,
     /// Set once, under the lock; read without it.
     stopped: AtomicBool,
+    /// Whether the progress handler was asked after it had been stopped while it committed.
+    asked_again: AtomicBool,
 }
 
 impl Job {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { stage: Mutex::new(Stage::Queued), stopped: AtomicBool::new(false) })
+        Arc::new(Self {
+            stage: Mutex::new(Stage::Queued),
+            stopped: AtomicBool::new(false),
+            asked_again: AtomicBool::new(false),
+        })
     }
 
     fn stage(&self) -> MutexGuard<'_, Stage> {
@@ -87,6 +93,17 @@ impl Job {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// The progress handler asks. SQLite also does so at the end of a statement, when its commit is
+    /// done: stopped there, it would say that it was interrupted, and be committed. So whatever
+    /// commits goes on for once; a statement behind it is asked again.
+    fn goes_on(&self) -> bool {
+        if !self.is_stopped() {
+            return true;
+        }
+        let is_committing = *self.stage() == Stage::Committing;
+        is_committing && !self.asked_again.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -146,7 +163,7 @@ impl Slot {
     /// The progress handler asks.
     pub(super) fn progress(&self) -> Verdict {
         if let Some(job) = &*self.job() {
-            return if job.is_stopped() { Verdict::Stop } else { Verdict::GoOn };
+            return if job.goes_on() { Verdict::GoOn } else { Verdict::Stop };
         }
         let left = self.calls_left.load(Ordering::Relaxed);
         if left == 0 {
@@ -210,6 +227,8 @@ mod tests {
         assert!(job.begin() && job.may_commit() && job.may_commit());
         assert_eq!(job.stop(&interrupt), Stage::Committing);
         assert!(!job.may_commit());
+        // The end of the statement that commits, and one behind it.
+        assert_eq!([job.goes_on(), job.goes_on()], [true, false]);
         job.end();
         assert_eq!(job.stop(&interrupt), Stage::Ended);
     }

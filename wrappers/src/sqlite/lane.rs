@@ -171,7 +171,7 @@ impl Lease {
         INSIDE.with_borrow_mut(|inside| inside.pop());
         job.end();
         conn.slot.set(None);
-        let cleaned = conn.clean();
+        let cleaned = conn.clean(job.is_stopped());
         result.map(|result| result.and_then(|value| cleaned.map(|()| value)))
     }
 }

@@ -21,7 +21,10 @@ pub(super) enum Place {
     Here,
     /// On this thread, and tell how it went.
     HereForTrial,
-    Pool,
+    Pool {
+        /// Whether it may take long, and so must leave a connection to others.
+        is_long: bool,
+    },
     /// On the writer's connection.
     Writer,
 }
@@ -29,7 +32,7 @@ pub(super) enum Place {
 #[derive(Debug, Clone, Copy)]
 enum Learnt {
     Writes,
-    Slow { runs_left: u32, runs: u32 },
+    Slow { is_long: bool, runs_left: u32, runs: u32 },
 }
 
 #[derive(Debug, Default)]
@@ -52,20 +55,21 @@ impl Places {
             None => Place::Here,
             Some(Learnt::Writes) => Place::Writer,
             Some(Learnt::Slow { runs_left: 0, .. }) => Place::HereForTrial,
-            Some(Learnt::Slow { runs_left, .. }) => {
+            Some(Learnt::Slow { is_long, runs_left, .. }) => {
                 *runs_left -= 1;
-                Place::Pool
+                Place::Pool { is_long: *is_long }
             }
         }
     }
 
-    pub(super) fn is_slow(&self, sql: &str) {
+    /// It has taken many steps (`is_long`), or much time for a few: for the disk, or by chance.
+    pub(super) fn is_slow(&self, sql: &str, is_long: bool) {
         let mut learnt = self.learnt();
         let runs = match learnt.get(sql) {
             Some(Learnt::Slow { runs, .. }) => (runs * 2).min(SLOW_RUNS_MAX),
             _ => SLOW_RUNS_MIN,
         };
-        self.learn(&mut learnt, sql, Learnt::Slow { runs_left: runs, runs });
+        self.learn(&mut learnt, sql, Learnt::Slow { is_long, runs_left: runs, runs });
     }
 
     pub(super) fn writes(&self, sql: &str) {
@@ -97,9 +101,10 @@ mod tests {
         assert_eq!(places.of("a"), Place::Here);
         let mut expected = SLOW_RUNS_MIN;
         for _ in 0..15 {
-            places.is_slow("a");
+            let is_long = expected == SLOW_RUNS_MIN;
+            places.is_slow("a", is_long);
             for _ in 0..expected {
-                assert_eq!(places.of("a"), Place::Pool);
+                assert_eq!(places.of("a"), Place::Pool { is_long });
             }
             assert_eq!(places.of("a"), Place::HereForTrial);
             expected = (expected * 2).min(SLOW_RUNS_MAX);
