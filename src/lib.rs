@@ -61,6 +61,11 @@ pub use cede_wrappers::sqlite;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// The programs of the guide to porting compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/porting.md")]
+struct PortingGuide;
+
 /// The programs of the guide to HTTP compile, and run where they end.
 #[cfg(all(doctest, feature = "http"))]
 #[doc = include_str!("../docs/http.md")]

@@ -30,6 +30,11 @@ pub(crate) struct Outbox {
     /// Who waits for room, in the order of coming.
     waiting: RefCell<Vec<Ticket>>,
     is_closed: Cell<bool>,
+    /// Appends since the writer has last taken the bytes.
+    gathered: Cell<usize>,
+    /// Bytes that were ever appended, and how many of these the stream has taken.
+    appended: Cell<u64>,
+    taken: Cell<u64>,
 }
 
 impl Outbox {
@@ -62,6 +67,22 @@ impl Outbox {
         &self,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.gather(encode)?;
+        self.rouse();
+        Ok(())
+    }
+
+    /// The same, but the writer is not woken: that is left to a later append, or to
+    /// [`rouse`](Self::rouse).
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    #[inline]
+    pub(crate) fn gather<E: From<io::Error>>(
+        &self,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
         if self.is_closed.get() {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         }
@@ -71,11 +92,23 @@ impl Outbox {
             bytes.truncate(len);
             return Err(error);
         }
-        drop(bytes);
+        self.appended.set(self.appended.get() + (bytes.len() - len) as u64);
+        self.gathered.set(self.gathered.get() + 1);
+        Ok(())
+    }
+
+    /// Has what is gathered sent.
+    #[inline]
+    pub(crate) fn rouse(&self) {
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
-        Ok(())
+    }
+
+    /// How many appends wait for the writer.
+    #[inline]
+    pub(crate) fn gathered(&self) -> usize {
+        self.gathered.get()
     }
 
     /// Sends what is gathered, again and again: the life of the writer's fiber. It ends well when
@@ -89,19 +122,50 @@ impl Outbox {
         loop {
             self.wait_for_bytes()?;
             std::mem::swap(&mut *self.bytes.borrow_mut(), &mut sending);
+            self.gathered.set(0);
             for ticket in self.waiting.take() {
                 ticket.wake();
             }
             if sending.is_empty() {
                 return Ok(());
             }
-            let mut stream = stream;
-            stream.write_all(&sending)?;
+            self.send(stream, &sending)?;
             sending.clear();
             if sending.capacity() > OUT_BYTES_KEPT {
                 sending = Vec::new();
             }
         }
+    }
+
+    fn send(&self, mut stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match stream.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    self.taken.set(self.taken.get() + n as u64);
+                    bytes = &bytes[n..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        stream.flush()
+    }
+
+    /// Whether an append need not wait.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.is_closed.get() && self.bytes.borrow().len() < OUT_BYTES_MAX
+    }
+
+    /// How many bytes were ever appended: where the next request begins.
+    pub(crate) fn appended(&self) -> u64 {
+        self.appended.get()
+    }
+
+    /// How many of these the stream has taken. A request that begins there or later has certainly
+    /// not reached the peer.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.get()
     }
 
     fn wait_for_bytes(&self) -> io::Result<()> {
@@ -163,6 +227,7 @@ mod tests {
             outbox.close();
             writer.join().unwrap().unwrap();
             assert_eq!(append(&outbox, b"x").unwrap_err().kind(), io::ErrorKind::NotConnected);
+            assert_eq!((outbox.appended(), outbox.taken()), (12, 12));
         })
         .unwrap();
     }
