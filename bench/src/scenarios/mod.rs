@@ -12,6 +12,7 @@ mod mutex;
 mod ping_pong;
 mod slides;
 mod spawn_join;
+mod sqlite;
 mod tcp;
 mod timers;
 mod wake_across;
@@ -43,6 +44,7 @@ pub static ALL: &[&Scenario] = &[
     &http::JSON,
     &http::IDLE,
     &http::TAIL,
+    &sqlite::SCENARIO,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scenario, String> {
@@ -139,8 +141,18 @@ mod tests {
 
     #[test]
     fn scenarios_have_unique_names_and_known_contestants() {
-        const KNOWN: [&str; 9] =
-            ["cede", "floor", "corosensei", "may", "tokio", "hyper", "axum", "nginx", "go"];
+        const KNOWN: [&str; 10] = [
+            "cede",
+            "floor",
+            "corosensei",
+            "may",
+            "tokio",
+            "hyper",
+            "axum",
+            "nginx",
+            "go",
+            "rusqlite",
+        ];
         for (i, scenario) in ALL.iter().enumerate() {
             assert!(ALL.iter().skip(i + 1).all(|other| other.name != scenario.name));
             assert!(!(scenario.cases)().is_empty());
