@@ -10,6 +10,9 @@ pub mod http;
 mod million;
 mod mutex;
 mod ping_pong;
+mod postgres;
+mod redis;
+pub mod rows;
 mod slides;
 mod spawn_join;
 mod tcp;
@@ -43,6 +46,9 @@ pub static ALL: &[&Scenario] = &[
     &http::JSON,
     &http::IDLE,
     &http::TAIL,
+    &http::POSTGRES,
+    &postgres::SCENARIO,
+    &redis::SCENARIO,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scenario, String> {
@@ -139,8 +145,19 @@ mod tests {
 
     #[test]
     fn scenarios_have_unique_names_and_known_contestants() {
-        const KNOWN: [&str; 9] =
-            ["cede", "floor", "corosensei", "may", "tokio", "hyper", "axum", "nginx", "go"];
+        const KNOWN: [&str; 11] = [
+            "cede",
+            "floor",
+            "corosensei",
+            "may",
+            "tokio",
+            "hyper",
+            "axum",
+            "nginx",
+            "go",
+            "tokio-postgres",
+            "redis-rs",
+        ];
         for (i, scenario) in ALL.iter().enumerate() {
             assert!(ALL.iter().skip(i + 1).all(|other| other.name != scenario.name));
             assert!(!(scenario.cases)().is_empty());
