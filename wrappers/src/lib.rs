@@ -18,6 +18,8 @@
 mod backoff;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod outbox;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod pool;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "redis")]
@@ -26,3 +28,11 @@ pub mod redis;
 pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod stream;
+#[cfg(all(feature = "tls", any(feature = "postgres", feature = "redis")))]
+mod tls;
+
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub use pool::{
+    CHECK_AFTER_DEFAULT, IDLE_TIME_MAX_DEFAULT, LIFETIME_MAX_DEFAULT, PoolMetrics, PoolSettings,
+    SIZE_MAX_DEFAULT, WAIT_TIMEOUT_DEFAULT, WAITERS_MAX_DEFAULT,
+};

@@ -30,6 +30,9 @@ pub(crate) struct Outbox {
     /// Who waits for room, in the order of coming.
     waiting: RefCell<Vec<Ticket>>,
     is_closed: Cell<bool>,
+    /// How many bytes were appended, and how many of them the system has taken.
+    appended: Cell<u64>,
+    handed: Cell<u64>,
 }
 
 impl Outbox {
@@ -71,6 +74,7 @@ impl Outbox {
             bytes.truncate(len);
             return Err(error);
         }
+        self.appended.set(self.appended.get() + (bytes.len() - len) as u64);
         drop(bytes);
         if let Some(writer) = self.writer.take() {
             writer.wake();
@@ -95,13 +99,43 @@ impl Outbox {
             if sending.is_empty() {
                 return Ok(());
             }
-            let mut stream = stream;
-            stream.write_all(&sending)?;
+            self.send(stream, &sending)?;
             sending.clear();
             if sending.capacity() > OUT_BYTES_KEPT {
                 sending = Vec::new();
             }
         }
+    }
+
+    fn send(&self, mut stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match stream.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    self.handed.set(self.handed.get() + n as u64);
+                    bytes = &bytes[n..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        stream.flush()
+    }
+
+    /// Whether an append need not wait.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.is_closed.get() && self.bytes.borrow().len() < OUT_BYTES_MAX
+    }
+
+    /// The position of the next byte in all that was ever appended.
+    pub(crate) fn appended(&self) -> u64 {
+        self.appended.get()
+    }
+
+    /// The position of the first byte that the system has not taken: what is before may be known to
+    /// the peer, what is behind cannot.
+    pub(crate) fn handed(&self) -> u64 {
+        self.handed.get()
     }
 
     fn wait_for_bytes(&self) -> io::Result<()> {

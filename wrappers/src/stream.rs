@@ -1,4 +1,4 @@
-//! The stream of a client: TCP or a UNIX socket.
+//! The stream of a client: TCP, a UNIX socket, or TLS over TCP.
 //!
 //! The rule of this file: it is read by one fiber and written by another one at the same time, so it
 //! reads and writes by shared reference.
@@ -13,6 +13,8 @@ use cede_fiber::net::{TcpStream, UnixStream};
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<crate::tls::TlsStream>),
 }
 
 impl Stream {
@@ -21,7 +23,28 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.shutdown(),
         }
+    }
+
+    /// Whether the peer has sent nothing that was not read, not even an end.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut byte = [0];
+        let peeked = match self {
+            Self::Tcp(stream) => {
+                let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut byte));
+                stream.set_nonblocking(false).and(peeked)
+            }
+            Self::Unix(stream) => {
+                let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut byte));
+                stream.set_nonblocking(false).and(peeked)
+            }
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => return stream.is_quiet(),
+        };
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
@@ -30,6 +53,8 @@ impl Read for &Stream {
         match self {
             Stream::Tcp(stream) => Read::read(&mut &*stream, buf),
             Stream::Unix(stream) => Read::read(&mut &*stream, buf),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => Read::read(&mut &**stream, buf),
         }
     }
 }
@@ -39,10 +64,16 @@ impl Write for &Stream {
         match self {
             Stream::Tcp(stream) => Write::write(&mut &*stream, buf),
             Stream::Unix(stream) => Write::write(&mut &*stream, buf),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => Write::write(&mut &**stream, buf),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => Ok(()),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => Write::flush(&mut &**stream),
+        }
     }
 }

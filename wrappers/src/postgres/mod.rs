@@ -1,1 +1,45 @@
-//! PostgreSQL: many fibers on one connection.
+//! PostgreSQL: many fibers of a shard on one connection.
+
+mod auth;
+mod cancel;
+mod client;
+mod config;
+mod connect;
+#[cfg(test)]
+mod connect_tests;
+mod connection;
+mod core;
+mod db_error;
+mod encode;
+mod error;
+mod input;
+mod limits;
+mod metrics;
+mod pending;
+mod reader;
+mod request;
+mod row;
+mod socket;
+mod sqlstate;
+mod startup;
+mod statement;
+mod transaction;
+pub mod types;
+
+pub use client::{Client, IntoConfig};
+pub use config::{
+    CONNECT_TIMEOUT_DEFAULT, ChannelBinding, Config, Host, KEEPALIVES_IDLE_DEFAULT,
+    LoadBalanceHosts, MESSAGE_BYTES_MAX_DEFAULT, PORT_DEFAULT, SslMode, SslRootCert,
+    TargetSessionAttrs,
+};
+pub use db_error::{DbError, ErrorPosition, Severity};
+pub use error::{Error, ErrorKind, Phase};
+pub use limits::{
+    IN_FLIGHT_MAX_DEFAULT, RECONNECT_TIMEOUT_DEFAULT, RESULT_BYTES_MAX_DEFAULT,
+    STATEMENTS_MAX_DEFAULT, STREAM_BYTES_MAX_DEFAULT,
+};
+pub use metrics::Metrics;
+pub use row::{Row, RowIndex};
+pub use sqlstate::SqlState;
+pub use statement::{Column, Statement, ToStatement};
+pub use transaction::{IsolationLevel, Transaction, TransactionBuilder};

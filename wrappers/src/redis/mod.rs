@@ -1,1 +1,39 @@
 //! Redis: many fibers on one connection.
+//!
+//! The commands and types are those of the crate `redis`; this is what they travel on. [`Client`] is
+//! a [`ConnectionLike`] that is cheap to clone and serves all fibers of a shard by pipelining.
+//!
+//! The rule of this module: an answer belongs to the command that was sent at its place in the
+//! order, whatever became of who sent it.
+
+mod client;
+mod command;
+mod config;
+mod connection;
+mod dedicated;
+mod error;
+mod link;
+mod metrics;
+pub mod resp;
+mod transaction;
+
+pub use client::Client;
+pub use config::{
+    Address, CONNECT_TIMEOUT_DEFAULT, Config, DEDICATED_MAX_DEFAULT, IN_FLIGHT_MAX_DEFAULT,
+    IntoConfig, KEEPALIVE_DEFAULT, RECONNECT_TIMEOUT_DEFAULT, REQUEST_BYTES_MAX_DEFAULT,
+};
+pub use dedicated::Dedicated;
+pub use error::{Failure, Phase, failure, is_cancelled, is_timeout, may_have_run};
+pub use metrics::Metrics;
+
+pub use ::redis::{
+    Arg, Cmd, Commands, ConnectionInfo, ConnectionLike, ControlFlow, CopyOptions, Direction,
+    ErrorKind, ExistenceCheck, ExpireOption, Expiry, FieldExistenceCheck, FlushAllOptions,
+    FlushDbOptions, FromRedisValue, HashFieldExpirationOptions, InfoDict, IntegerReplyOrNoOp,
+    IntoConnectionInfo, Iter, LposOptions, MSetOptions, Msg, NumericBehavior, ParsingError,
+    Pipeline, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, RedisResult,
+    RedisWrite, ReplicaInfo, Role, ScanOptions, Script, ScriptInvocation, ServerError,
+    ServerErrorKind, SetExpiry, SetOptions, SortedSetAddOptions, ToRedisArgs, ToSingleRedisArg,
+    TypedCommands, UpdateCheck, Value, ValueComparison, ValueType, VerbatimFormat, cmd,
+    from_redis_value, from_redis_value_ref, pack_command, pipe, streams,
+};

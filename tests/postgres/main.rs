@@ -1,0 +1,23 @@
+//! The client of PostgreSQL against a real server.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/postgres.rs"]
+mod postgres;
+#[path = "../common/proxy.rs"]
+mod proxy;
+
+mod queries;
+mod transactions;
+
+use cede::postgres::Client;
+
+use postgres::Postgres;
+
+/// Runs a test body in a runtime, with a client of the server that all tests share.
+fn with_client<T: Send + 'static>(body: impl FnOnce(Client) -> T + Send + 'static) -> T {
+    common::within_reason(move || {
+        let url = Postgres::shared().url("postgres");
+        cede::run(|| body(Client::connect(url).unwrap())).unwrap()
+    })
+}

@@ -1,0 +1,526 @@
+//! One connection to a server, on which many fibers have requests under way.
+//!
+//! ```text
+//!   fibers --append--> outbox --writer's fiber--> server
+//!     |  push                                       |
+//!     +------> queue of requests <--reader's fiber--+
+//!                (answered in order)
+//! ```
+//!
+//! The rule of this file: what is sent and what is pushed to the queue is in the same order, so
+//! nothing may wait between the two.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::BytesMut;
+use cede_fiber::{Builder, FiberId, Park, Ticket, Wait, WaitKind, shield};
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::message::backend::Message;
+use postgres_protocol::message::frontend;
+
+use super::cancel::Canceller;
+use super::config::Config;
+use super::connect::Opened;
+use super::core::Hooks;
+use super::encode;
+use super::error::{Error, ErrorKind, Phase};
+use super::limits::Limits;
+use super::metrics::Counters;
+use super::pending::{Again, Item, Pending, Want};
+use super::request::Request;
+use super::statement::{Column, Known, Statement, Statements, ToPrepare};
+use super::transaction::Own;
+use super::types::{Oid, ToSql, Type};
+use crate::outbox::Outbox;
+use crate::stream::Stream;
+
+/// A buffer for requests that has grown further is given back.
+const SCRATCH_BYTES_KEPT: usize = 256 * 1024;
+/// Connections are told apart by their numbers, on all threads.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A connection. Two fibers hold it as long as it lasts.
+pub(super) struct Connection {
+    pub(super) id: u64,
+    pub(super) host: Arc<str>,
+    pub(super) stream: Stream,
+    pub(super) outbox: Outbox,
+    /// The requests that are not answered completely, in the order in which they were sent.
+    pub(super) queue: RefCell<VecDeque<Rc<Pending>>>,
+    /// The number of the last request.
+    pub(super) serial: Cell<u64>,
+    is_closed: Cell<bool>,
+    /// Nothing may be sent for the time being.
+    pub(super) is_held: Cell<bool>,
+    /// Fibers that wait for the end of that, or until fewer requests are under way.
+    waiting: RefCell<VecDeque<Ticket>>,
+    /// The reader, while it waits until rows that have come are taken.
+    pub(super) reader: Cell<Option<Ticket>>,
+    /// What the server said before it ended the connection.
+    pub(super) last_words: RefCell<Option<Error>>,
+    pub(super) canceller: Canceller,
+    /// The fibers that are inside of their `query_each`.
+    streaming: RefCell<Vec<FiberId>>,
+    statements: Statements,
+    /// Names of statements that are to be closed with the next preparation.
+    closing: RefCell<Vec<Box<str>>>,
+    names: Cell<u64>,
+    pub(super) types: RefCell<HashMap<Oid, Type>>,
+    pub(super) parameters: RefCell<HashMap<String, String>>,
+    scratch: Cell<BytesMut>,
+    pub(super) message_bytes_max: usize,
+    pub(super) limits: Limits,
+    pub(super) counters: Rc<Counters>,
+    pub(super) hooks: Rc<Hooks>,
+}
+
+impl Connection {
+    /// Starts the two fibers of a connection that was opened.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::spawn_detached`].
+    pub(super) fn start_on(
+        opened: Opened,
+        config: &Config,
+        counters: Rc<Counters>,
+        hooks: Rc<Hooks>,
+    ) -> Result<Rc<Self>, Error> {
+        let Opened { stream, process_id, secret_key, parameters, host, cancel, rest } = opened;
+        counters.connects.add(1);
+        let this = Rc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            host,
+            stream,
+            outbox: Outbox::default(),
+            queue: RefCell::default(),
+            serial: Cell::new(0),
+            is_closed: Cell::new(false),
+            is_held: Cell::new(false),
+            waiting: RefCell::default(),
+            reader: Cell::new(None),
+            last_words: RefCell::default(),
+            canceller: Canceller::new(cancel, process_id, secret_key),
+            streaming: RefCell::default(),
+            statements: Statements::default(),
+            closing: RefCell::default(),
+            names: Cell::new(0),
+            types: RefCell::default(),
+            parameters: RefCell::new(parameters),
+            scratch: Cell::default(),
+            message_bytes_max: config.get_message_bytes_max(),
+            limits: config.limits.clone(),
+            counters,
+            hooks,
+        });
+        let there = Rc::clone(&this);
+        this.fiber("reader", move || there.read(&rest))?;
+        let there = Rc::clone(&this);
+        let started = this.fiber("writer", move || there.write());
+        if let Err(error) = started {
+            this.fail(error.clone());
+            return Err(error);
+        }
+        Ok(this)
+    }
+
+    /// Starts a fiber that belongs to the connection.
+    pub(super) fn fiber(&self, role: &str, f: impl FnOnce() + 'static) -> Result<(), Error> {
+        let name = format!("postgres {} {role}", self.host);
+        Builder::new()
+            .name(name)
+            .no_deadline()
+            .spawn_detached(f)
+            .map_err(|error| Error::io(Phase::Connect, error).at(&self.host))
+    }
+
+    /// The life of the writer. A cancel does not end it, for at a shutdown those who clean up send;
+    /// the end of the reader does.
+    fn write(&self) {
+        let sent = shield(|| self.outbox.run(&self.stream));
+        if let Err(error) = sent {
+            let error = Error::io(Phase::Send, error).at(&self.host);
+            self.last_words.borrow_mut().get_or_insert(error);
+        }
+        // The reader takes what has come until then and finds the end.
+        let _ = self.stream.shutdown();
+    }
+
+    /// Ends it in order, when nobody uses it any more.
+    pub(super) fn end(&self) {
+        let _ = self.outbox.append(|out| {
+            let mut bytes = BytesMut::new();
+            frontend::terminate(&mut bytes);
+            out.extend_from_slice(&bytes);
+            Ok::<_, std::io::Error>(())
+        });
+        self.outbox.close();
+    }
+
+    #[inline]
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.get()
+    }
+
+    /// It is of no more use: everybody who waits is told so, each once.
+    pub(super) fn fail(&self, error: Error) {
+        if self.is_closed.replace(true) {
+            return;
+        }
+        let error = error.at(&self.host);
+        self.outbox.close();
+        let _ = self.stream.shutdown();
+        tracing::debug!(host = &*self.host, %error, "the connection has ended");
+        let handed = self.outbox.handed();
+        let words = self.last_words.take();
+        let queue = self.queue.take();
+        for (place, pending) in queue.iter().enumerate() {
+            let was_sent = pending.start < handed;
+            // What the server said last, it said of what it was doing.
+            let said = words.clone().filter(|words| place == 0 && words.as_db_error().is_some());
+            let error = said.unwrap_or_else(|| match &words {
+                Some(words) => {
+                    let phase = if was_sent { Phase::Execute } else { Phase::Send };
+                    Error::closed(phase).with_source(words.clone())
+                }
+                None => error.clone(),
+            });
+            if !was_sent {
+                pending.again.set(Again::NotSent);
+            }
+            pending.fail(error.at(&self.host).maybe_run(was_sent));
+        }
+        self.wake_waiting();
+        self.statements.wake_all();
+        if let Some(ticket) = self.reader.take() {
+            ticket.wake();
+        }
+    }
+
+    /// Wakes all who wait to send.
+    pub(super) fn wake_waiting(&self) {
+        for ticket in self.waiting.take() {
+            ticket.wake();
+        }
+    }
+
+    /// A request is answered: another one may go.
+    #[inline]
+    pub(super) fn one_less(&self, left: usize) {
+        if self.waiting.borrow().is_empty() || self.is_held.get() {
+            return;
+        }
+        if left == 0 {
+            return self.wake_waiting();
+        }
+        // A ticket of a wait that was given up wakes nobody.
+        loop {
+            let Some(ticket) = self.waiting.borrow_mut().pop_front() else { return };
+            if ticket.wake() {
+                return;
+            }
+        }
+    }
+
+    /// Whether a request can be sent without waiting.
+    #[inline]
+    fn is_calm(&self) -> bool {
+        !self.is_held.get()
+            && self.outbox.has_room()
+            && self.queue.borrow().len() < self.limits.in_flight_max
+    }
+
+    /// Waits until a request can be sent.
+    ///
+    /// # Errors
+    ///
+    /// When the connection has ended; when this fiber is inside of its own `query_each` here; a
+    /// cancel or a deadline.
+    #[inline]
+    fn wait_calm(&self) -> Result<(), Error> {
+        if !self.streaming.borrow().is_empty() {
+            self.refuse_inside_of_stream()?;
+        }
+        while !self.is_calm() {
+            self.wait_once()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until it was a moment ago that something could not be sent.
+    #[cold]
+    pub(super) fn wait_once(&self) -> Result<(), Error> {
+        if self.is_closed() {
+            return Err(self.closed_before_send());
+        }
+        let waited = if self.outbox.has_room() {
+            Park::begin().and_then(|park| {
+                self.waiting.borrow_mut().push_back(park.ticket());
+                let this = std::ptr::from_ref(self) as u64;
+                park.wait(Wait::new(WaitKind::Send, this), None)
+            })
+        } else {
+            self.outbox.wait_for_room()
+        };
+        if self.is_closed() {
+            return Err(self.closed_before_send());
+        }
+        waited.map_err(|error| Error::io(Phase::Send, error).at(&self.host))
+    }
+
+    #[cold]
+    pub(super) fn closed_before_send(&self) -> Error {
+        Error::closed(Phase::Send).at(&self.host)
+    }
+
+    #[cold]
+    fn refuse_inside_of_stream(&self) -> Result<(), Error> {
+        let id = cede_fiber::try_current().map(|fiber| fiber.id());
+        if id.is_some_and(|id| self.streaming.borrow().contains(&id)) {
+            let message = "the closure of query_each cannot use the connection whose rows it takes; \
+                 use another one, or collect the rows first";
+            return Err(Error::new(ErrorKind::State, Phase::Send, message).at(&self.host));
+        }
+        Ok(())
+    }
+
+    /// Runs `f` as the consumer of rows that come on this connection.
+    pub(super) fn while_streaming<R>(&self, f: impl FnOnce() -> R) -> R {
+        struct Left<'a>(&'a Connection, Option<FiberId>);
+        impl Drop for Left<'_> {
+            fn drop(&mut self) {
+                let mut streaming = self.0.streaming.borrow_mut();
+                if let Some(place) = streaming.iter().position(|id| Some(*id) == self.1) {
+                    streaming.swap_remove(place);
+                }
+            }
+        }
+        let id = cede_fiber::try_current().map(|fiber| fiber.id());
+        self.streaming.borrow_mut().extend(id);
+        let _left = Left(self, id);
+        f()
+    }
+
+    /// Sends what `encode` writes, which ends in one Sync, and has its answer collected.
+    ///
+    /// # Errors
+    ///
+    /// Those of `encode` and of waiting until it can be sent. Nothing is sent then.
+    #[inline]
+    pub(super) fn request(
+        self: &Rc<Self>,
+        want: Want,
+        statement: Option<&Statement>,
+        own: Option<&Own>,
+        encode: impl Fn(&mut BytesMut) -> Result<(), Error>,
+    ) -> Result<Request, Error> {
+        // A fiber that was cancelled begins nothing.
+        drop(Park::begin().map_err(|error| Error::io(Phase::Send, error).at(&self.host))?);
+        loop {
+            if let Some(own) = own {
+                own.wait_until_begun(self)?;
+            }
+            self.wait_calm()?;
+            let mut scratch = self.scratch.take();
+            scratch.clear();
+            let begins = own.and_then(Own::begin_sql);
+            if let Some(sql) = begins {
+                encode::prefix(sql, &mut scratch)?;
+            }
+            encode(&mut scratch).map_err(|error| error.at(&self.host))?;
+            // Code of the user's has run, which may have waited.
+            if !self.is_calm() {
+                continue;
+            }
+            let start = self.outbox.appended();
+            self.outbox
+                .append(|out| {
+                    out.extend_from_slice(&scratch);
+                    Ok::<_, std::io::Error>(())
+                })
+                .map_err(|_| self.closed_before_send())?;
+            self.counters.requests.add(1);
+            self.counters.bytes_sent.add(scratch.len() as u64);
+            if scratch.capacity() <= SCRATCH_BYTES_KEPT {
+                self.scratch.set(scratch);
+            }
+            let serial = self.serial.get() + 1;
+            self.serial.set(serial);
+            let pending =
+                Rc::new(Pending::new(want, statement.cloned(), own.is_some(), serial, start));
+            self.queue.borrow_mut().push_back(Rc::clone(&pending));
+            if let Some(own) = own {
+                own.has_sent(&pending);
+            }
+            return Ok(Request::new(Rc::clone(self), pending));
+        }
+    }
+
+    /// Sends a statement that this connection has prepared.
+    #[inline]
+    pub(super) fn start(
+        self: &Rc<Self>,
+        statement: &Statement,
+        params: &[&dyn ToSql],
+        want: Want,
+        own: Option<&Own>,
+    ) -> Result<Request, Error> {
+        self.request(want, Some(statement), own, |out| encode::execute(statement, params, out))
+    }
+
+    /// Sends more for a request that owns the connection.
+    pub(super) fn append(&self, bytes: &[u8]) -> Result<(), Error> {
+        self.outbox
+            .wait_for_room()
+            .map_err(|error| Error::io(Phase::Copy, error).at(&self.host))?;
+        self.outbox
+            .append(|out| {
+                out.extend_from_slice(bytes);
+                Ok::<_, std::io::Error>(())
+            })
+            .map_err(|_| Error::closed(Phase::Copy).at(&self.host))?;
+        self.counters.bytes_sent.add(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// A statement as this connection knows it; it is prepared if need be.
+    ///
+    /// # Errors
+    ///
+    /// Those of preparing it. The statement itself has not run then.
+    #[inline]
+    pub(super) fn statement(
+        self: &Rc<Self>,
+        what: ToPrepare<'_>,
+        own: Option<&Own>,
+    ) -> Result<Statement, Error> {
+        match what {
+            ToPrepare::Statement(statement) if statement.is_of(self.id) => Ok(statement.clone()),
+            ToPrepare::Statement(statement) => {
+                self.prepared(statement.sql(), statement.types(), own)
+            }
+            ToPrepare::Text(sql) => match self.statements.get(sql) {
+                Some(statement) => Ok(statement),
+                None => self.prepared(sql, &[], own),
+            },
+        }
+    }
+
+    /// The statement of this text; only one fiber at a time prepares it.
+    pub(super) fn prepared(
+        self: &Rc<Self>,
+        sql: &str,
+        types: &[Type],
+        own: Option<&Own>,
+    ) -> Result<Statement, Error> {
+        struct Place<'a>(&'a Statements, &'a str, &'a [Type], Option<Statement>);
+        impl Drop for Place<'_> {
+            fn drop(&mut self) {
+                self.0.finish(self.1, self.2, self.3.as_ref());
+            }
+        }
+        loop {
+            if self.is_closed() {
+                return Err(Error::closed(Phase::Prepare).at(&self.host));
+            }
+            let park = Park::begin().map_err(|error| self.prepare_error(error))?;
+            match self.statements.look(sql, types, || park.ticket()) {
+                Known::Ready(statement) => return Ok(statement),
+                Known::Preparing => park
+                    .wait(Wait::new(WaitKind::Other, self.id), None)
+                    .map_err(|error| self.prepare_error(error))?,
+                Known::Vacant => {
+                    let mut place = Place(&self.statements, sql, types, None);
+                    let statement = self.prepare(sql, types, own)?;
+                    place.3 = Some(statement.clone());
+                    return Ok(statement);
+                }
+            }
+        }
+    }
+
+    fn prepare_error(&self, error: std::io::Error) -> Error {
+        Error::io(Phase::Prepare, error).at(&self.host)
+    }
+
+    fn prepare(
+        self: &Rc<Self>,
+        sql: &str,
+        types: &[Type],
+        own: Option<&Own>,
+    ) -> Result<Statement, Error> {
+        self.names.set(self.names.get() + 1);
+        let name: Box<str> = format!("c{}", self.names.get()).into();
+        while let Some(evicted) = self.statements.evict(self.limits.statements_max) {
+            self.closing.borrow_mut().push(evicted.name().into());
+        }
+        let closing = self.closing.take();
+        let request = self.request(Want::Description, None, own, |out| {
+            encode::prepare(&name, sql, types, &closing, out)
+        });
+        let described = match request {
+            Err(error) => {
+                // Nothing was sent.
+                self.closing.borrow_mut().extend(closing);
+                Err(error)
+            }
+            Ok(request) => request.finish().and_then(|()| self.described(&request, own)),
+        };
+        match described {
+            Ok((params, columns)) => {
+                let id = self.id;
+                Ok(Statement::new(sql.into(), types, params, columns, name, id))
+            }
+            Err(error) => {
+                // It may be there all the same; a name that is not is closed without an error.
+                self.closing.borrow_mut().push(name);
+                Err(error.with_phase(Phase::Prepare).maybe_run(false))
+            }
+        }
+    }
+
+    fn described(
+        self: &Rc<Self>,
+        request: &Request,
+        own: Option<&Own>,
+    ) -> Result<(Vec<Type>, Vec<Column>), Error> {
+        let malformed = |error| Error::io(Phase::Prepare, error).at(&self.host);
+        let (mut params, mut columns) = (Vec::new(), Vec::new());
+        while let Some(item) = request.next()? {
+            match item {
+                Item::Message(Message::ParameterDescription(body)) => {
+                    let mut oids = body.parameters();
+                    while let Some(oid) = oids.next().map_err(malformed)? {
+                        params.push(self.type_of(oid, own, 0)?);
+                    }
+                }
+                Item::Message(Message::RowDescription(body)) => {
+                    let mut fields = body.fields();
+                    while let Some(field) = fields.next().map_err(malformed)? {
+                        let ty = self.type_of(field.type_oid(), own, 0)?;
+                        columns.push(Column::new(
+                            field.name().into(),
+                            ty,
+                            field.table_oid(),
+                            field.column_id(),
+                            field.type_modifier(),
+                        ));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok((params, columns))
+    }
+
+    /// The server does not take this statement as it was prepared.
+    pub(super) fn forget(&self, statement: &Statement) {
+        if self.statements.forget(statement) {
+            self.closing.borrow_mut().push(statement.name().into());
+        }
+    }
+}

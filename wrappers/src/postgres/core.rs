@@ -1,0 +1,321 @@
+//! What all clones of a client share: the connection of the moment, and whose turn it is.
+//!
+//! The rule of this file: a fiber that finds no connection waits for the one that makes it; nobody
+//! makes a second one.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Instant;
+
+use cede_fiber::sync::local::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use cede_fiber::{Builder, FiberId, Park, Ticket, Wait, WaitKind, sleep, with_deadline};
+use postgres_protocol::message::backend::NotificationResponseBody;
+
+use super::config::Config;
+use super::connect;
+use super::connection::Connection;
+use super::error::{Error, ErrorKind, Phase};
+use super::metrics::Counters;
+use crate::backoff::Backoff;
+
+/// What is called when something happens on a connection.
+#[derive(Default)]
+pub(super) struct Hooks {
+    notification: RefCell<Option<Rc<Notified>>>,
+    connected: RefCell<Option<Rc<Connected>>>,
+}
+
+type Notified = dyn Fn(&NotificationResponseBody);
+type Connected = dyn Fn(&Rc<Connection>) -> Result<(), Error>;
+
+impl Hooks {
+    /// Called by the reader for each notification; it must not wait.
+    pub(super) fn on_notification(&self, f: impl Fn(&NotificationResponseBody) + 'static) {
+        self.notification.replace(Some(Rc::new(f)));
+    }
+
+    /// Called on each connection that replaces one that was lost, before anybody else uses it. An
+    /// error gives that connection up.
+    pub(super) fn on_reconnect(&self, f: impl Fn(&Rc<Connection>) -> Result<(), Error> + 'static) {
+        self.connected.replace(Some(Rc::new(f)));
+    }
+
+    pub(super) fn notify(&self, body: &NotificationResponseBody) {
+        let hook = self.notification.borrow().clone();
+        if let Some(hook) = hook {
+            hook(body);
+        }
+    }
+
+    fn connected(&self, connection: &Rc<Connection>) -> Result<(), Error> {
+        let hook = self.connected.borrow().clone();
+        hook.map_or(Ok(()), |hook| hook(connection))
+    }
+}
+
+/// Shared by the clones of a client.
+pub(super) struct Core {
+    pub(super) config: Config,
+    connection: RefCell<Rc<Connection>>,
+    /// Requests take it shared until they are sent, transactions and COPY for themselves: in the
+    /// order of asking.
+    turn: RwLock<()>,
+    /// The fiber that has it for itself.
+    owner: Cell<Option<FiberId>>,
+    pub(super) counters: Rc<Counters>,
+    pub(super) hooks: Rc<Hooks>,
+    /// A fiber makes a new connection.
+    is_connecting: Cell<bool>,
+    /// Who waits for it, and how many of them still do.
+    waiting: RefCell<Vec<Ticket>>,
+    waiters: Cell<usize>,
+    /// Why there is none yet, and whether it makes no sense to go on.
+    failure: RefCell<Option<(Error, bool)>>,
+}
+
+impl Core {
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect::open`].
+    pub(super) fn connect(config: Config) -> Result<Rc<Self>, Error> {
+        let counters = Rc::new(Counters::default());
+        let hooks = Rc::new(Hooks::default());
+        let opened = connect::open(&config)?;
+        let connection =
+            Connection::start_on(opened, &config, Rc::clone(&counters), Rc::clone(&hooks))?;
+        Ok(Rc::new(Self {
+            config,
+            connection: RefCell::new(connection),
+            turn: RwLock::new(()),
+            owner: Cell::new(None),
+            counters,
+            hooks,
+            is_connecting: Cell::new(false),
+            waiting: RefCell::default(),
+            waiters: Cell::new(0),
+            failure: RefCell::default(),
+        }))
+    }
+
+    /// The server of the moment.
+    pub(super) fn host(&self) -> Arc<str> {
+        Arc::clone(&self.connection.borrow().host)
+    }
+
+    /// The connection of the moment, which may have ended.
+    pub(super) fn current(&self) -> Rc<Connection> {
+        Rc::clone(&self.connection.borrow())
+    }
+
+    /// Waits for the turn of a request.
+    ///
+    /// # Errors
+    ///
+    /// When this fiber is inside of its own transaction; a cancel or a deadline.
+    #[inline]
+    pub(super) fn turn(&self) -> Result<RwLockReadGuard<'_, ()>, Error> {
+        match self.turn.try_read() {
+            Ok(turn) => Ok(turn),
+            Err(_) => {
+                self.refuse_owner()?;
+                self.turn.read().map_err(|error| self.send_error(error))
+            }
+        }
+    }
+
+    /// Waits until the connection belongs to this fiber alone: what others send waits until the
+    /// result is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`turn`](Self::turn).
+    pub(super) fn own(&self) -> Result<Turn<'_>, Error> {
+        self.refuse_owner()?;
+        let guard = self.turn.write().map_err(|error| self.send_error(error))?;
+        self.owner.set(cede_fiber::try_current().map(|fiber| fiber.id()));
+        Ok(Turn { core: self, _guard: guard })
+    }
+
+    fn send_error(&self, error: std::io::Error) -> Error {
+        Error::io(Phase::Send, error).at(&self.host())
+    }
+
+    #[cold]
+    fn refuse_owner(&self) -> Result<(), Error> {
+        let id = cede_fiber::try_current().map(|fiber| fiber.id());
+        if id.is_some() && id == self.owner.get() {
+            let message = "the client waits for the transaction (or the COPY) that this fiber is \
+                 inside of: use what the closure was given";
+            return Err(Error::new(ErrorKind::State, Phase::Send, message).at(&self.host()));
+        }
+        Ok(())
+    }
+
+    /// The connection; a new one if it was lost.
+    ///
+    /// # Errors
+    ///
+    /// When there is none within the time of the settings; a cancel or a deadline.
+    #[inline]
+    pub(super) fn connection(self: &Rc<Self>) -> Result<Rc<Connection>, Error> {
+        let connection = self.current();
+        if connection.is_closed() { self.reconnected() } else { Ok(connection) }
+    }
+
+    #[cold]
+    fn reconnected(self: &Rc<Self>) -> Result<Rc<Connection>, Error> {
+        struct Waiter<'a>(&'a Cell<usize>);
+        impl Drop for Waiter<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() - 1);
+            }
+        }
+        let timeout = self.config.limits.reconnect_timeout;
+        let started = Instant::now();
+        self.waiters.set(self.waiters.get() + 1);
+        let _waiter = Waiter(&self.waiters);
+        let mut has_waited = false;
+        let result = with_deadline(timeout, || {
+            loop {
+                let connection = self.current();
+                if !connection.is_closed() {
+                    return Ok(connection);
+                }
+                // One of an earlier attempt says nothing of now.
+                if has_waited
+                    && let Some((error, true)) = &*self.failure.borrow()
+                    && !self.is_connecting.get()
+                {
+                    return Err(error.clone());
+                }
+                self.start_connecting()?;
+                has_waited = true;
+                let waited = Park::begin().and_then(|park| {
+                    self.waiting.borrow_mut().push(park.ticket());
+                    let this = Rc::as_ptr(self) as u64;
+                    park.wait(Wait::new(WaitKind::Other, this), None)
+                });
+                waited.map_err(|error| Error::io(Phase::Connect, error).at(&self.host()))?;
+            }
+        });
+        // The reason why it failed says more than that it took too long.
+        match (result, &*self.failure.borrow()) {
+            (Err(error), Some((failure, _)))
+                if error.is_timeout() && started.elapsed() >= timeout =>
+            {
+                Err(failure.clone())
+            }
+            (result, _) => result,
+        }
+    }
+
+    /// Has a fiber connect, unless one does so already.
+    fn start_connecting(self: &Rc<Self>) -> Result<(), Error> {
+        if self.is_connecting.replace(true) {
+            return Ok(());
+        }
+        let core = Rc::downgrade(self);
+        let host = self.host();
+        let name = format!("postgres {host} connector");
+        let spawned = Builder::new()
+            .name(name)
+            .no_deadline()
+            .spawn_detached(move || Self::connect_again(&core));
+        spawned.map_err(|error| {
+            self.is_connecting.set(false);
+            Error::io(Phase::Connect, error).at(&host)
+        })
+    }
+
+    /// The life of the connector: attempts, as long as somebody waits.
+    fn connect_again(core: &Weak<Self>) {
+        /// Also when it is unwound.
+        struct End<'a>(&'a Weak<Core>);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                if let Some(core) = self.0.upgrade() {
+                    core.is_connecting.set(false);
+                    core.wake_waiting();
+                }
+            }
+        }
+        let _end = End(core);
+        let mut backoff = Backoff::new();
+        loop {
+            let Some(this) = core.upgrade() else { return };
+            this.failure.take();
+            let config = this.config.clone();
+            let (counters, hooks) = (Rc::clone(&this.counters), Rc::clone(&this.hooks));
+            drop(this);
+            let connected = connect::open(&config).and_then(|opened| {
+                let connection =
+                    Connection::start_on(opened, &config, counters, Rc::clone(&hooks))?;
+                hooks.connected(&connection).inspect_err(|_| connection.end())?;
+                Ok(connection)
+            });
+            let Some(this) = core.upgrade() else {
+                if let Ok(connection) = connected {
+                    connection.end();
+                }
+                return;
+            };
+            match connected {
+                Ok(connection) => {
+                    tracing::debug!(host = &*connection.host, "connected again");
+                    this.connection.replace(connection);
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "an attempt to connect again failed");
+                    let is_final = is_final(&error);
+                    this.failure.replace(Some((error, is_final)));
+                    if is_final {
+                        return;
+                    }
+                }
+            }
+            let is_wanted = this.waiters.get() > 0;
+            drop(this);
+            if !is_wanted || sleep(backoff.next()).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn wake_waiting(&self) {
+        for ticket in self.waiting.take() {
+            ticket.wake();
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.connection.get_mut().end();
+    }
+}
+
+/// Whether another attempt would fail alike.
+fn is_final(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Config | ErrorKind::Authentication | ErrorKind::Cancelled => true,
+        // Invalid authorization, no such database.
+        ErrorKind::Db => error.code().is_some_and(|code| matches!(code.class(), "28" | "3D")),
+        _ => false,
+    }
+}
+
+/// The connection belongs to one fiber; see [`Core::own`].
+pub(super) struct Turn<'a> {
+    core: &'a Core,
+    _guard: RwLockWriteGuard<'a, ()>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.core.owner.set(None);
+    }
+}
