@@ -6,6 +6,8 @@
 use super::contest::with_server_on;
 use super::exchange::Exchange;
 use super::load::{Closed, closed};
+#[cfg(feature = "cede")]
+use super::servers::cede;
 use super::servers::{Place, axum};
 use crate::database::Database;
 use crate::peers;
@@ -23,12 +25,21 @@ pub const SCENARIO: Scenario = Scenario {
     cores: 2,
     measures: super::CPU_MEASURES,
     cases: || vec![Params::new().with("connections", 64)],
-    contestants: &[beside(
-        "axum",
-        "on tokio current_thread, TCP_NODELAY, with its Router, Path and Json; one client of \
+    contestants: &[
+        #[cfg(feature = "cede")]
+        beside(
+            "cede",
+            "one shard, a fiber for each connection, as in http-json; one Client for all, a \
+             prepared statement",
+            |job| contest(job, cede::items),
+        ),
+        beside(
+            "axum",
+            "on tokio current_thread, TCP_NODELAY, with its Router, Path and Json; one client of \
              tokio-postgres for all (pipelined), a prepared statement",
-        |job| contest(job, axum::items),
-    )],
+            |job| contest(job, axum::items),
+        ),
+    ],
 };
 
 /// How a row is answered.

@@ -3,6 +3,8 @@
 //! The contestant is the client: its process has a core of its own, and PostgreSQL the other. All
 //! contestants of a run ask the same server.
 
+#[cfg(feature = "cede")]
+mod cede;
 mod tokio_postgres;
 
 use super::rows::{self, Asking};
@@ -17,11 +19,19 @@ pub const SCENARIO: Scenario = Scenario {
     cores: 2,
     measures: rows::CLIENT_MEASURES,
     cases: rows::cases,
-    contestants: &[postgres(
-        "tokio-postgres",
-        "on tokio current_thread, a task for each asker, one Client, prepare, query_one",
-        |job| contest(job, tokio_postgres::run),
-    )],
+    contestants: &[
+        #[cfg(feature = "cede")]
+        postgres(
+            "cede",
+            "one shard, a fiber for each asker, one Client, prepare, query_one",
+            |job| contest(job, cede::run),
+        ),
+        postgres(
+            "tokio-postgres",
+            "on tokio current_thread, a task for each asker, one Client, prepare, query_one",
+            |job| contest(job, tokio_postgres::run),
+        ),
+    ],
 };
 
 const fn postgres(

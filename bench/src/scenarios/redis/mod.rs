@@ -3,6 +3,8 @@
 //! The contestant is the client: its process has a core of its own, and Redis the other. All
 //! contestants of a run ask the same server.
 
+#[cfg(feature = "cede")]
+mod cede;
 mod multiplexed;
 
 use super::rows::{self, Asking};
@@ -17,12 +19,18 @@ pub const SCENARIO: Scenario = Scenario {
     cores: 2,
     measures: rows::CLIENT_MEASURES,
     cases: rows::cases,
-    contestants: &[redis(
-        "redis-rs",
-        "on tokio current_thread, a task for each asker, a clone of one \
-             MultiplexedConnection, its AsyncCommands; no time-out of an answer",
-        |job| contest(job, multiplexed::run),
-    )],
+    contestants: &[
+        #[cfg(feature = "cede")]
+        redis("cede", "one shard, a fiber for each asker, one Client, its Commands", |job| {
+            contest(job, cede::run)
+        }),
+        redis(
+            "redis-rs",
+            "on tokio current_thread, a task for each asker, a clone of one \
+             MultiplexedConnection, its AsyncCommands; TCP_NODELAY, no time-out of an answer",
+            |job| contest(job, multiplexed::run),
+        ),
+    ],
 };
 
 const fn redis(who: &'static str, settings: &'static str, run: fn(&Job) -> Outcome) -> Contestant {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, AsyncConnectionConfig, Client};
+use redis::io::tcp::TcpSettings;
+use redis::{AsyncCommands, AsyncConnectionConfig, Client, IntoConnectionInfo};
 
 use crate::meter::Window;
 use crate::peers;
@@ -12,7 +13,9 @@ use crate::scenarios::rows::{Asking, Keys, check_value, failed};
 
 pub fn run(url: String, asking: Asking) -> Outcome {
     peers::tokio_current_thread()?.block_on(async move {
-        let client = Client::open(url).map_err(|e| failed("open", e))?;
+        let info = url.into_connection_info().map_err(|e| failed("the URL", e))?;
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let client = Client::open(info.set_tcp_settings(tcp)).map_err(|e| failed("open", e))?;
         // By default a timer is set for every command.
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let connected = client.get_multiplexed_async_connection_with_config(&config).await;
