@@ -10,6 +10,9 @@ pub mod http;
 mod million;
 mod mutex;
 mod ping_pong;
+mod postgres;
+mod redis;
+pub mod rows;
 mod slides;
 mod spawn_join;
 mod sqlite;
@@ -45,6 +48,9 @@ pub static ALL: &[&Scenario] = &[
     &http::IDLE,
     &http::TAIL,
     &sqlite::SCENARIO,
+    &http::POSTGRES,
+    &postgres::SCENARIO,
+    &redis::SCENARIO,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scenario, String> {
@@ -141,7 +147,7 @@ mod tests {
 
     #[test]
     fn scenarios_have_unique_names_and_known_contestants() {
-        const KNOWN: [&str; 10] = [
+        const KNOWN: [&str; 12] = [
             "cede",
             "floor",
             "corosensei",
@@ -152,6 +158,8 @@ mod tests {
             "nginx",
             "go",
             "rusqlite",
+            "tokio-postgres",
+            "redis-rs",
         ];
         for (i, scenario) in ALL.iter().enumerate() {
             assert!(ALL.iter().skip(i + 1).all(|other| other.name != scenario.name));
