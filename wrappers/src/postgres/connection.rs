@@ -28,6 +28,7 @@ use super::connect::Opened;
 use super::core::Hooks;
 use super::encode;
 use super::error::{Error, ErrorKind, Phase};
+use super::gather::Gather;
 use super::limits::Limits;
 use super::metrics::Counters;
 use super::pending::{Again, Item, Pending, Want};
@@ -54,6 +55,7 @@ pub(super) struct Connection {
     pub(super) host: Arc<str>,
     pub(super) stream: Stream,
     pub(super) outbox: Outbox,
+    pub(super) gather: Gather,
     /// The requests that are not answered completely, in the order in which they were sent.
     pub(super) queue: RefCell<VecDeque<Rc<Pending>>>,
     /// The number of the last request.
@@ -102,6 +104,7 @@ impl Connection {
             host,
             stream,
             outbox: Outbox::default(),
+            gather: Gather::default(),
             queue: RefCell::default(),
             serial: Cell::new(0),
             is_closed: Cell::new(false),
@@ -366,6 +369,12 @@ impl Connection {
         }
     }
 
+    /// Requests that are sent and not answered.
+    #[inline]
+    pub(super) fn under_way(&self) -> usize {
+        self.queue.borrow().len().saturating_sub(self.outbox.gathered())
+    }
+
     /// Has what is gathered sent, unless the server has so much to do that it would wait there.
     #[inline]
     pub(super) fn send_in_time(&self) {
@@ -373,7 +382,7 @@ impl Connection {
         if gathered == 0 {
             return;
         }
-        let sent = self.queue.borrow().len().saturating_sub(gathered);
+        let sent = self.under_way();
         if sent < AHEAD_MIN || gathered * AHEAD_FACTOR >= sent || !self.outbox.has_room() {
             self.outbox.rouse();
         }

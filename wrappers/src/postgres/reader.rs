@@ -37,10 +37,14 @@ impl Connection {
 
     /// Ends with the reason why there is nothing more to read.
     fn read_all(&self, input: &mut Input) -> Error {
+        let mut read = 0;
         loop {
+            let before = self.queue.borrow().len();
             if let Err(error) = self.take_messages(input) {
                 return error;
             }
+            // Nobody can have added one meanwhile, but where the reader has waited for a consumer.
+            self.gather.came(before.saturating_sub(self.queue.borrow().len()), read);
             self.send_in_time();
             match self.read_some(input.space()) {
                 Ok(0) => {
@@ -50,6 +54,7 @@ impl Connection {
                 }
                 Ok(n) => {
                     self.counters.bytes_received.add(n as u64);
+                    read = n;
                     input.filled(n);
                 }
                 Err(error) => return Error::io(Phase::Receive, error).with_kind(ErrorKind::Closed),
@@ -59,7 +64,7 @@ impl Connection {
 
     #[inline]
     fn read_some(&self, space: &mut [u8]) -> io::Result<usize> {
-        match (&self.stream).read(space) {
+        match self.gather.read(&self.stream, space, self.under_way()) {
             // The runtime shuts down: those who are under way are still served.
             Err(error) if is_cancelled(&error) && !self.is_idle() => {
                 shield(|| (&self.stream).read(space))
