@@ -15,6 +15,7 @@ mod hosts;
 mod queries;
 mod tls;
 mod transactions;
+mod types_vs_psql;
 
 use cede::postgres::Client;
 
