@@ -14,6 +14,7 @@ mod copy;
 mod faults;
 mod hosts;
 mod listen;
+mod networks;
 mod pool;
 mod queries;
 mod tls;
