@@ -25,11 +25,11 @@ use postgres_protocol::message::frontend;
 use super::cancel::Canceller;
 use super::config::Config;
 use super::connect::Opened;
-use super::core::Hooks;
 use super::encode;
 use super::error::{Error, ErrorKind, Phase};
 use super::gather::Gather;
 use super::limits::Limits;
+use super::listen::Hooks;
 use super::metrics::Counters;
 use super::pending::{Again, Item, Pending, Want};
 use super::request::Request;
@@ -63,6 +63,8 @@ pub(super) struct Connection {
     is_closed: Cell<bool>,
     /// Nothing may be sent for the time being.
     pub(super) is_held: Cell<bool>,
+    /// The fiber that sends the data of a COPY: nothing else may be sent.
+    copying: Cell<Option<FiberId>>,
     /// Fibers that wait for the end of that, or until fewer requests are under way.
     waiting: RefCell<VecDeque<Ticket>>,
     /// The reader, while it waits until rows that have come are taken.
@@ -109,6 +111,7 @@ impl Connection {
             serial: Cell::new(0),
             is_closed: Cell::new(false),
             is_held: Cell::new(false),
+            copying: Cell::new(None),
             waiting: RefCell::default(),
             reader: Cell::new(None),
             last_words: RefCell::default(),
@@ -207,6 +210,7 @@ impl Connection {
         if let Some(ticket) = self.reader.take() {
             ticket.wake();
         }
+        self.hooks.lost();
     }
 
     /// Wakes all who wait to send.
@@ -238,6 +242,7 @@ impl Connection {
     #[inline]
     fn is_calm(&self) -> bool {
         !self.is_held.get()
+            && self.copying.get().is_none()
             && self.outbox.has_room()
             && self.queue.borrow().len() < self.limits.in_flight_max
     }
@@ -250,7 +255,7 @@ impl Connection {
     /// cancel or a deadline.
     #[inline]
     fn wait_calm(&self) -> Result<(), Error> {
-        if !self.streaming.borrow().is_empty() {
+        if !self.streaming.borrow().is_empty() || self.copying.get().is_some() {
             self.refuse_inside_of_stream()?;
         }
         while !self.is_calm() {
@@ -289,28 +294,35 @@ impl Connection {
     fn refuse_inside_of_stream(&self) -> Result<(), Error> {
         let id = cede_fiber::try_current().map(|fiber| fiber.id());
         if id.is_some_and(|id| self.streaming.borrow().contains(&id)) {
-            let message = "the closure of query_each cannot use the connection whose rows it takes; \
-                 use another one, or collect the rows first";
+            let message = "the closure of query_each, or who reads a copy_out, cannot use the \
+                 connection whose rows it takes; use another one, or collect the rows first";
+            return Err(Error::new(ErrorKind::State, Phase::Send, message).at(&self.host));
+        }
+        if id.is_some() && id == self.copying.get() {
+            let message = "a COPY is under way in this fiber: finish it first";
             return Err(Error::new(ErrorKind::State, Phase::Send, message).at(&self.host));
         }
         Ok(())
     }
 
-    /// Runs `f` as the consumer of rows that come on this connection.
-    pub(super) fn while_streaming<R>(&self, f: impl FnOnce() -> R) -> R {
-        struct Left<'a>(&'a Connection, Option<FiberId>);
-        impl Drop for Left<'_> {
-            fn drop(&mut self) {
-                let mut streaming = self.0.streaming.borrow_mut();
-                if let Some(place) = streaming.iter().position(|id| Some(*id) == self.1) {
-                    streaming.swap_remove(place);
-                }
-            }
-        }
+    /// This fiber is the consumer of rows that come on this connection, until the result is dropped.
+    pub(super) fn stream(self: &Rc<Self>) -> Streaming {
         let id = cede_fiber::try_current().map(|fiber| fiber.id());
         self.streaming.borrow_mut().extend(id);
-        let _left = Left(self, id);
+        Streaming(Rc::clone(self), id)
+    }
+
+    /// Runs `f` as that consumer.
+    pub(super) fn while_streaming<R>(self: &Rc<Self>, f: impl FnOnce() -> R) -> R {
+        let _streaming = self.stream();
         f()
+    }
+
+    /// This fiber sends the data of a COPY, and nobody sends anything else, until the result is
+    /// dropped.
+    pub(super) fn copy(self: &Rc<Self>) -> Copying {
+        self.copying.set(cede_fiber::try_current().map(|fiber| fiber.id()));
+        Copying(Rc::clone(self))
     }
 
     /// Sends what `encode` writes, which ends in one Sync, and has its answer collected.
@@ -550,5 +562,27 @@ impl Connection {
         if self.statements.forget(statement) {
             self.closing.borrow_mut().push(statement.name().into());
         }
+    }
+}
+
+/// A fiber takes rows; see [`Connection::stream`].
+pub(super) struct Streaming(Rc<Connection>, Option<FiberId>);
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        let mut streaming = self.0.streaming.borrow_mut();
+        if let Some(place) = streaming.iter().position(|id| Some(*id) == self.1) {
+            streaming.swap_remove(place);
+        }
+    }
+}
+
+/// A fiber sends data; see [`Connection::copy`].
+pub(super) struct Copying(Rc<Connection>);
+
+impl Drop for Copying {
+    fn drop(&mut self) {
+        self.0.copying.set(None);
+        self.0.wake_waiting();
     }
 }
