@@ -16,7 +16,7 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::Instant;
 
-use daemon::{Folder, GLANCE, PATIENCE, Process};
+use daemon::{Folder, GLANCE, PATIENCE, Parity, Process};
 
 /// A server until it is dropped. Its superuser is `postgres`, who needs no password.
 pub(crate) struct Postgres {
@@ -98,7 +98,7 @@ impl Builder {
             settings += &format!("ssl_ca_file = '{}'\n", root.display());
         }
         for _ in 0..20 {
-            let port = daemon::free_port();
+            let port = daemon::free_port(Parity::Even);
             write_settings(folder.path(), port, &settings);
             if let Some(process) = try_start(&folder, user) {
                 return Postgres { process: Mutex::new(Some(process)), port, user, folder };
