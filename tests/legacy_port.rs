@@ -342,6 +342,39 @@ fn both_variants_serve_one_load() {
     });
 }
 
+/// Clients whose requests come in halves, and a storage that stands still when they are there: all
+/// wait, and all are answered.
+#[test]
+fn both_variants_wait_for_slow_clients_and_a_slow_storage() {
+    const CLIENTS: usize = 200;
+    within_reason(|| {
+        let redis = Redis::start();
+        for variant in VARIANTS {
+            redis.cli(&["FLUSHALL"]);
+            let shop = shop(variant, &redis, Path::new("/dev/null"));
+            let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(&shop)).collect();
+            let request = b"GET /books/2 HTTP/1.1\r\nHost: a\r\n\r\n";
+            clients.iter().for_each(|client| client.send(&request[..20]));
+            // Others are served meanwhile.
+            assert!(Client::connect(&shop).get("/books/2").1.contains("seen 1 times"));
+            redis.pause();
+            clients.iter().for_each(|client| client.send(&request[20..]));
+            thread::sleep(Duration::from_millis(100));
+            redis.resume();
+            let mut seen: Vec<usize> = Vec::new();
+            for client in &mut clients {
+                let (head, page) = client.answer().unwrap();
+                assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+                let number = page.split("seen ").nth(1).unwrap().split(' ').next().unwrap();
+                seen.push(number.parse().unwrap());
+            }
+            // Each question was asked once.
+            seen.sort_unstable();
+            assert_eq!(seen, (2..CLIENTS + 2).collect::<Vec<_>>());
+        }
+    });
+}
+
 #[test]
 fn both_variants_outlive_their_storage() {
     within_reason(|| {

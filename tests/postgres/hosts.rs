@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::OnceLock;
 
-use cede::postgres::{Client, Error, ErrorKind, Phase};
+use cede::postgres::{Client, Error, ErrorKind, Phase, SqlState};
 
 use crate::certificates::Guarded;
 use crate::common::within_reason;
@@ -86,4 +86,16 @@ fn a_wrong_password_is_not_tried_on_the_next_host() {
     assert_eq!(error.kind(), ErrorKind::Authentication, "{error}");
     assert_eq!(error.host(), Some(&*format!("127.0.0.1:{guarded}")), "{error}");
     assert!(!error.to_string().contains(&open.to_string()), "{error}");
+}
+
+#[test]
+fn a_server_that_is_full_is_left_for_the_next() {
+    let (full, open) = (Guarded::shared(), Postgres::shared());
+    full.server.psql("create role crowd login connection limit 0");
+    open.psql("create role crowd login");
+    let port = server_of(&[full.server.port(), open.port()], "user=crowd").unwrap();
+    assert_eq!(port, open.port());
+    let error = server_of(&[full.server.port()], "user=crowd").unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::TOO_MANY_CONNECTIONS), "{error}");
+    open.psql("drop role crowd");
 }

@@ -14,10 +14,12 @@ mod copy;
 mod faults;
 mod hosts;
 mod listen;
+mod networks;
 mod pool;
 mod queries;
 mod tls;
 mod transactions;
+mod types_vs_psql;
 
 use cede::postgres::Client;
 

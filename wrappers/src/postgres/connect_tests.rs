@@ -1,5 +1,6 @@
 //! Servers that are none, and servers that lie.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
@@ -370,6 +371,57 @@ fn a_host_that_does_not_serve_is_left_for_the_next_and_all_are_told_of() {
         let error = open_hosts(format!("{dead},{live},{dead}"), "hostaddr=127.0.0.1").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
         server.cancel();
+    })
+    .unwrap();
+}
+
+/// A session whose bytes were changed, cut, doubled or left out begins or is an error, in time.
+#[test]
+fn sessions_that_were_tampered_with_never_hang_or_panic() {
+    let seed = match std::env::var("CEDE_SEED") {
+        Ok(seed) => seed.parse().expect("CEDE_SEED is a number above 0"),
+        Err(_) => RandomState::new().build_hasher().finish() | 1,
+    };
+    println!("CEDE_SEED={seed}");
+    cede_fiber::run(move || {
+        let mut random: u64 = seed;
+        let mut below = move |limit: usize| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random % limit as u64) as usize
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let text = format!("postgres://joe:secret@127.0.0.1:{port}/?sslmode=disable");
+        let config: Config = text.parse().unwrap();
+        let mut begun = 0;
+        for _ in 0..2000 {
+            let question = [0_u32, 3, 5, 10][below(4)];
+            let mut bytes = message(b'R', &[&question.to_be_bytes()[..], b"salt"].concat());
+            if question == 0 {
+                bytes.clear();
+            }
+            bytes.extend(session());
+            for _ in 0..below(4) {
+                let at = below(bytes.len());
+                match below(4) {
+                    0 => bytes[at] = below(256) as u8,
+                    1 => bytes.truncate(at.max(1)),
+                    2 => drop(bytes.remove(at)),
+                    _ => bytes.insert(at, below(256) as u8),
+                }
+            }
+            let there = config.clone();
+            let client = cede_fiber::spawn(move || open(&there).is_ok());
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&bytes).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let drained = cede_fiber::spawn(move || io::copy(&mut stream, &mut io::sink()));
+            begun += u32::from(client.join().unwrap());
+            let _ = drained.join();
+        }
+        assert!(begun > 0 && begun < 2000, "{begun}");
     })
     .unwrap();
 }

@@ -27,6 +27,7 @@ use super::config::Config;
 use super::connect::Opened;
 use super::encode;
 use super::error::{Error, ErrorKind, Phase};
+use super::gather::Gather;
 use super::limits::Limits;
 use super::listen::Hooks;
 use super::metrics::Counters;
@@ -54,6 +55,7 @@ pub(super) struct Connection {
     pub(super) host: Arc<str>,
     pub(super) stream: Stream,
     pub(super) outbox: Outbox,
+    pub(super) gather: Gather,
     /// The requests that are not answered completely, in the order in which they were sent.
     pub(super) queue: RefCell<VecDeque<Rc<Pending>>>,
     /// The number of the last request.
@@ -104,6 +106,7 @@ impl Connection {
             host,
             stream,
             outbox: Outbox::default(),
+            gather: Gather::default(),
             queue: RefCell::default(),
             serial: Cell::new(0),
             is_closed: Cell::new(false),
@@ -149,10 +152,15 @@ impl Connection {
     /// The life of the writer. A cancel does not end it, for at a shutdown those who clean up send;
     /// the end of the reader does.
     fn write(&self) {
-        let sent = shield(|| self.outbox.run(&self.stream));
-        if let Err(error) = sent {
-            let error = Error::io(Phase::Send, error).at(&self.host);
-            self.last_words.borrow_mut().get_or_insert(error);
+        match shield(|| self.outbox.run(&self.stream)) {
+            // The last client is gone. The server still does what nobody waits for: it is told to
+            // stop, and closes when it has.
+            Ok(()) if !self.queue.borrow().is_empty() => return,
+            Ok(()) => {}
+            Err(error) => {
+                let error = Error::io(Phase::Send, error).at(&self.host);
+                self.last_words.borrow_mut().get_or_insert(error);
+            }
         }
         // The reader takes what has come until then and finds the end.
         let _ = self.stream.shutdown();
@@ -336,7 +344,7 @@ impl Connection {
         encode: impl Fn(&mut BytesMut) -> Result<(), Error>,
     ) -> Result<Request, Error> {
         // A fiber that was cancelled begins nothing.
-        drop(Park::begin().map_err(|error| Error::io(Phase::Send, error).at(&self.host))?);
+        Park::begin().map_err(|error| Error::io(Phase::Send, error).at(&self.host))?;
         loop {
             if let Some(own) = own {
                 own.wait_until_begun(self)?;
@@ -378,6 +386,12 @@ impl Connection {
         }
     }
 
+    /// Requests that are sent and not answered.
+    #[inline]
+    pub(super) fn under_way(&self) -> usize {
+        self.queue.borrow().len().saturating_sub(self.outbox.gathered())
+    }
+
     /// Has what is gathered sent, unless the server has so much to do that it would wait there.
     #[inline]
     pub(super) fn send_in_time(&self) {
@@ -385,7 +399,7 @@ impl Connection {
         if gathered == 0 {
             return;
         }
-        let sent = self.queue.borrow().len().saturating_sub(gathered);
+        let sent = self.under_way();
         if sent < AHEAD_MIN || gathered * AHEAD_FACTOR >= sent || !self.outbox.has_room() {
             self.outbox.rouse();
         }

@@ -13,6 +13,7 @@ mod core;
 mod db_error;
 mod encode;
 mod error;
+mod gather;
 mod input;
 mod limits;
 mod listen;
