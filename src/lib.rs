@@ -75,3 +75,8 @@ struct HttpGuide;
 #[cfg(all(doctest, feature = "redis"))]
 #[doc = include_str!("../docs/redis.md")]
 struct RedisGuide;
+
+/// The programs of the guide to PostgreSQL compile.
+#[cfg(all(doctest, feature = "postgres"))]
+#[doc = include_str!("../docs/postgres.md")]
+struct PostgresGuide;
