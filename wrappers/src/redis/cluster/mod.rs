@@ -229,7 +229,7 @@ impl Cluster {
     /// Asks anew who has what; of several fibers that want it at once, one does.
     fn refresh(&self) -> RedisResult<()> {
         let before = self.refreshes.get();
-        let _one = self.refreshing.lock().map_err(std::io::Error::from)?;
+        let _one = self.refreshing.lock()?;
         if self.refreshes.get() != before {
             return Ok(());
         }
