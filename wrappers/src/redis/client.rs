@@ -123,6 +123,14 @@ impl Client {
         self.0.pool.get().map(Pool::metrics).unwrap_or_default()
     }
 
+    /// Sends a command to a node that has its slot only in part yet.
+    pub(super) fn call_asking(&self, packed: &[u8]) -> RedisResult<Value> {
+        let name = command::check_packed(packed, 1, Place::Shared)?;
+        let both = [&redis::cmd("ASKING").get_packed_command(), packed].concat();
+        let values = self.0.on_connection(name, |connection| connection.call_many(&both, 0, 2))?;
+        Ok(values?.pop().unwrap_or_default())
+    }
+
     pub(super) fn pool(&self) -> &Pool {
         self.0.pool.get_or_init(|| Pool::of(&self.0.server))
     }

@@ -265,6 +265,19 @@ impl Connection {
 
     #[inline]
     fn wait_for_room(&self) -> Result<(), Ended> {
+        if self.outbox.has_room() && self.has_room() {
+            return Ok(());
+        }
+        self.wait_for_more_room()
+    }
+
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.queue.borrow().order.len() < self.server.config.in_flight_max
+    }
+
+    #[cold]
+    fn wait_for_more_room(&self) -> Result<(), Ended> {
         loop {
             match self.outbox.wait_for_room() {
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => {
@@ -272,7 +285,7 @@ impl Connection {
                 }
                 result => result?,
             }
-            if self.queue.borrow().order.len() < self.server.config.in_flight_max {
+            if self.has_room() {
                 return Ok(());
             }
             let park = Park::begin()?;
