@@ -70,3 +70,8 @@ struct PortingGuide;
 #[cfg(all(doctest, feature = "http"))]
 #[doc = include_str!("../docs/http.md")]
 struct HttpGuide;
+
+/// The programs of the guide to SQLite compile and run.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../docs/sqlite.md")]
+struct SqliteGuide;

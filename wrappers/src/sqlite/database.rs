@@ -300,7 +300,8 @@ impl Database {
 
     /// Runs a closure with the connection that writes, on a thread of the pool, outside of a
     /// transaction: each statement is committed by itself. It is for what cannot be in a transaction,
-    /// such as `VACUUM`.
+    /// such as `VACUUM`. The handlers of the connection (busy, progress, commit) are the database's
+    /// own.
     ///
     /// # Errors
     ///
