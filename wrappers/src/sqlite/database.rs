@@ -519,7 +519,6 @@ impl Database {
         });
         match fetched {
             Ok(Fetched::Rows(result, rows)) => {
-                count(&inner.counters.reads);
                 count(&inner.counters.in_place);
                 if started.elapsed() > IN_PLACE_TIME_MAX {
                     inner.places.is_slow(sql, false);
@@ -621,7 +620,7 @@ impl Database {
     }
 
     pub(super) fn counts_read(&self) {
-        count(&self.inner.counters.reads);
+        count(&self.inner.counters.reads_elsewhere);
     }
 
     pub(super) fn is_wal(&self) -> bool {
