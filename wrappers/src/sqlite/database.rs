@@ -602,13 +602,14 @@ impl Database {
                 } else {
                     None
                 };
-                if outcome.is_none() {
+                let is_unknown = outcome.is_none() && stage != Stage::Stopped;
+                if let Some(outcome) = outcome.filter(|outcome| !was_stopped(outcome)) {
+                    Some(outcome)
+                } else {
                     count(&self.inner.counters.interrupted);
                     let error = Error::io(error).in_phase(phase);
-                    let is_known = stage == Stage::Stopped;
-                    return Err(if is_known { error } else { error.that_may_have_run() });
+                    return Err(if is_unknown { error.that_may_have_run() } else { error });
                 }
-                outcome
             }
         };
         drop(stop);
@@ -673,6 +674,11 @@ impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.job.stop(self.interrupt);
     }
+}
+
+/// Whether a call says no more than that it was stopped.
+fn was_stopped<R>(outcome: &thread::Result<Result<R>>) -> bool {
+    matches!(outcome, Ok(Err(error)) if error.says_stopped())
 }
 
 fn take_one<T: FromRow>(rows: &mut Rows<'_>) -> Result<Option<T>> {
