@@ -77,6 +77,32 @@ fn every_kind_of_call_ends_with_its_deadline_and_its_cancel() {
 }
 
 #[test]
+fn a_batch_keeps_what_it_had_committed_when_it_was_given_up() {
+    within_reason(|| {
+        let folder = Folder::new();
+        cede::run(|| {
+            let db = table(Config::new(), &folder);
+            let batch = format!("INSERT INTO t VALUES (1); {ENDLESS}; INSERT INTO t VALUES (2)");
+            let run = || db.execute_batch(&batch);
+            let error = cede::with_deadline(Duration::from_millis(100), run).unwrap_err();
+            assert!(error.is_timeout() && !error.may_have_run(), "{error}");
+            let closure = || {
+                db.write(|db| {
+                    db.execute("INSERT INTO t VALUES (3)", ())?;
+                    std::thread::sleep(Duration::from_millis(300));
+                    Ok(db.execute("INSERT INTO t VALUES (4)", ())?)
+                })
+            };
+            let error = cede::with_deadline(Duration::from_millis(100), closure).unwrap_err();
+            assert!(error.is_timeout() && !error.may_have_run(), "{error}");
+            let kept: Vec<i64> = db.query("SELECT n FROM t ORDER BY n", ()).unwrap();
+            assert!(!kept.contains(&2) && !kept.contains(&4), "{kept:?}");
+        })
+        .unwrap();
+    });
+}
+
+#[test]
 fn a_call_that_would_be_too_late_does_not_begin() {
     within_reason(|| {
         cede::run(|| {

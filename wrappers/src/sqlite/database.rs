@@ -300,7 +300,8 @@ impl Database {
 
     /// Runs a closure with the connection that writes, on a thread of the pool, outside of a
     /// transaction: each statement is committed by itself. It is for what cannot be in a transaction,
-    /// such as `VACUUM`.
+    /// such as `VACUUM`. The handlers of the connection (busy, progress, commit) are the database's
+    /// own.
     ///
     /// # Errors
     ///
@@ -518,7 +519,6 @@ impl Database {
         });
         match fetched {
             Ok(Fetched::Rows(result, rows)) => {
-                count(&inner.counters.reads);
                 count(&inner.counters.in_place);
                 if started.elapsed() > IN_PLACE_TIME_MAX {
                     inner.places.is_slow(sql, false);
@@ -602,13 +602,14 @@ impl Database {
                 } else {
                     None
                 };
-                if outcome.is_none() {
+                let is_unknown = outcome.is_none() && stage != Stage::Stopped;
+                if let Some(outcome) = outcome.filter(|outcome| !was_stopped(outcome)) {
+                    Some(outcome)
+                } else {
                     count(&self.inner.counters.interrupted);
                     let error = Error::io(error).in_phase(phase);
-                    let is_known = stage == Stage::Stopped;
-                    return Err(if is_known { error } else { error.that_may_have_run() });
+                    return Err(if is_unknown { error.that_may_have_run() } else { error });
                 }
-                outcome
             }
         };
         drop(stop);
@@ -620,7 +621,7 @@ impl Database {
     }
 
     pub(super) fn counts_read(&self) {
-        count(&self.inner.counters.reads);
+        count(&self.inner.counters.reads_elsewhere);
     }
 
     pub(super) fn is_wal(&self) -> bool {
@@ -673,6 +674,11 @@ impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.job.stop(self.interrupt);
     }
+}
+
+/// Whether a call says no more than that it was stopped.
+fn was_stopped<R>(outcome: &thread::Result<Result<R>>) -> bool {
+    matches!(outcome, Ok(Err(error)) if error.says_stopped())
 }
 
 fn take_one<T: FromRow>(rows: &mut Rows<'_>) -> Result<Option<T>> {

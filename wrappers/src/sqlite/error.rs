@@ -238,6 +238,12 @@ impl Error {
         }
     }
 
+    /// Whether SQLite was told to stop, by an interrupt or by the commit hook.
+    pub(super) fn says_stopped(&self) -> bool {
+        self.0.kind == ErrorKind::Interrupted
+            || self.extended_code() == Some(ffi::SQLITE_CONSTRAINT_COMMITHOOK)
+    }
+
     /// Whether the wait had to be given up, by deadline or cancel, while a commit was under way: the
     /// write may be there. With every other error nothing of the call remains in the database, but
     /// for what a closure of [`write`](super::Database::write) or a batch had committed before.

@@ -36,7 +36,8 @@ pub struct Metrics {
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    pub(super) reads: AtomicU64,
+    /// Those that did not end in place: a look-up counts once.
+    pub(super) reads_elsewhere: AtomicU64,
     pub(super) in_place: AtomicU64,
     pub(super) moved: AtomicU64,
     pub(super) writes: AtomicU64,
@@ -55,7 +56,7 @@ impl Counters {
     pub(super) fn metrics(&self) -> Metrics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Metrics {
-            reads: get(&self.reads),
+            reads: get(&self.reads_elsewhere) + get(&self.in_place),
             in_place: get(&self.in_place),
             moved: get(&self.moved),
             writes: get(&self.writes),
