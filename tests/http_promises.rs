@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cede::http::proto::limits;
 use cede::http::{self, Json, Query, Request, Response, Router, StatusError};
+use cede::redis;
 use http_common::{Answer, Lab, answers, read_all};
 use serde::{Deserialize, Serialize};
 
@@ -148,7 +149,9 @@ fn the_tests_that_security_md_names_are_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("docs/SECURITY.md")).unwrap();
     let mut all = String::new();
-    ["tests", "services/src"].iter().for_each(|folder| sources(&root.join(folder), &mut all));
+    ["tests", "services/src", "wrappers/src"]
+        .iter()
+        .for_each(|folder| sources(&root.join(folder), &mut all));
     let rows = text.lines().filter(|line| line.starts_with("| ") && line.matches('|').count() == 5);
     let proofs: Vec<&str> = rows
         .filter_map(|row| row.rsplit('|').nth(1))
@@ -199,6 +202,14 @@ fn the_limits_of_security_md_are_those_of_the_code() {
         ("http::DRAIN_TIMEOUT", seconds(http::DRAIN_TIMEOUT)),
         ("http::LINGER_TIMEOUT", seconds(http::LINGER_TIMEOUT)),
         ("http::LINGER_BYTES_MAX", bytes(http::LINGER_BYTES_MAX as u64)),
+        ("BULK_BYTES_MAX_DEFAULT", bytes(redis::resp::BULK_BYTES_MAX_DEFAULT as u64)),
+        ("REPLY_BYTES_MAX_DEFAULT", bytes(redis::resp::REPLY_BYTES_MAX_DEFAULT as u64)),
+        ("DEPTH_MAX", number(redis::resp::DEPTH_MAX)),
+        ("LINE_BYTES_MAX", bytes(redis::resp::LINE_BYTES_MAX as u64)),
+        ("IN_FLIGHT_MAX_DEFAULT", number(redis::IN_FLIGHT_MAX_DEFAULT)),
+        ("CONNECT_TIMEOUT_DEFAULT", seconds(redis::CONNECT_TIMEOUT_DEFAULT)),
+        ("PUBSUB_MESSAGES_MAX", number(redis::PUBSUB_MESSAGES_MAX)),
+        ("PUBSUB_BYTES_MAX", bytes(redis::PUBSUB_BYTES_MAX as u64)),
         ("STACK_BYTES_DEFAULT", bytes(cede::STACK_BYTES_DEFAULT as u64)),
         ("LARGE_STACK_BYTES_DEFAULT", bytes(cede::LARGE_STACK_BYTES_DEFAULT as u64)),
     ];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cede::redis::{Commands, cmd, is_cancelled, is_timeout, may_have_run, pipe};
+use cede::redis::{Commands, PoolSettings, cmd, is_cancelled, is_timeout, may_have_run, pipe};
 
 use crate::server::Redis;
 use crate::{eventually, info, with_client};
@@ -59,7 +59,8 @@ fn connections_are_used_again_and_no_more_than_allowed() {
     let server = Redis::start();
     let url = server.url(0);
     crate::in_runtime(move || {
-        let config = cede::redis::Config::parse(&url).unwrap().dedicated_max(3);
+        let config =
+            cede::redis::Config::parse(&url).unwrap().pool(PoolSettings::new().size_max(3));
         let client = cede::redis::Client::connect(config).unwrap();
         let fibers: Vec<_> = (0..30)
             .map(|n| {

@@ -15,7 +15,9 @@ mod commands;
 mod dedicated;
 mod failures;
 mod login;
+mod sentinel;
 mod storms;
+mod subscriptions;
 
 use cede::redis::{Client, RedisResult};
 use common::within_reason;

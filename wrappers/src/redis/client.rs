@@ -3,24 +3,24 @@
 //! The rule of this file: a command is sent again only if it has certainly not left this process.
 //! Everything else that goes wrong ends it, once, with an error that says what is known.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
 use cede_fiber::{Builder, Park, Ticket, Wait, WaitKind};
 use redis::{Cmd, ConnectionLike, RedisError, RedisResult, Value};
-use tracing::Span;
 
 use super::command::{self, Place};
-use super::config::{Config, IntoConfig};
+use super::config::IntoConfig;
 use super::connection::{Connection, Ended};
-use super::dedicated::Reserve;
-use super::error::{Failure, Phase};
+use super::error::Phase;
 use super::link::{self, Link};
-use super::metrics::{Counters, Metrics, add};
+use super::metrics::{Metrics, add};
+use super::pool::Pool;
+use super::server::Server;
 use crate::backoff::Backoff;
+use crate::pool::PoolMetrics;
 
 /// A server, for all fibers of a shard, on one connection.
 ///
@@ -60,9 +60,7 @@ pub struct Client(Rc<Shared>);
 
 /// What the handles of a client have in common.
 pub(super) struct Shared {
-    pub(super) config: Config,
-    pub(super) host: Arc<str>,
-    pub(super) counters: Rc<Counters>,
+    server: Rc<Server>,
     connection: RefCell<Option<Rc<Connection>>>,
     /// Whether a fiber connects.
     is_connecting: Cell<bool>,
@@ -72,8 +70,8 @@ pub(super) struct Shared {
     /// Why the last attempt failed.
     error: RefCell<Option<RedisError>>,
     backoff: RefCell<Backoff>,
-    /// Connections for single fibers.
-    pub(super) reserve: Reserve,
+    /// Connections for single fibers, from the first one on.
+    pool: OnceCell<Pool>,
 }
 
 impl Client {
@@ -81,10 +79,10 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When that fails within [`Config::connect_timeout`], at the first attempt; outside of a fiber.
+    /// When that fails within [`Config::connect_timeout`](super::Config::connect_timeout), at the first attempt; outside of a fiber.
     pub fn connect(config: impl IntoConfig) -> RedisResult<Self> {
         let client = Self::lazy(config)?;
-        client.0.install(client.0.open()?)?;
+        client.0.install(client.0.server.open()?)?;
         Ok(client)
     }
 
@@ -96,53 +94,52 @@ impl Client {
     pub fn lazy(config: impl IntoConfig) -> RedisResult<Self> {
         let config = config.into_config()?;
         Ok(Self(Rc::new(Shared {
-            host: config.address.to_string().into(),
-            config,
-            counters: Rc::default(),
+            server: Server::new(config),
             connection: RefCell::default(),
             is_connecting: Cell::new(false),
             waiting: RefCell::default(),
             waiting_count: Cell::new(0),
             error: RefCell::default(),
             backoff: RefCell::new(Backoff::new()),
-            reserve: Reserve::default(),
+            pool: OnceCell::new(),
         })))
     }
 
     /// Host and port of the server, or the path of its socket.
     #[must_use]
     pub fn host(&self) -> &str {
-        &self.0.host
+        &self.0.server.host
     }
 
     /// What it has done so far.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        self.0.counters.metrics()
+        self.0.server.counters.metrics()
     }
 
-    pub(super) fn shared(&self) -> &Rc<Shared> {
-        &self.0
+    /// What the connections of [`dedicated`](Self::dedicated) do and have done.
+    #[must_use]
+    pub fn pool_metrics(&self) -> PoolMetrics {
+        self.0.pool.get().map(Pool::metrics).unwrap_or_default()
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        self.0.pool.get_or_init(|| Pool::of(&self.0.server))
+    }
+
+    pub(super) fn server(&self) -> &Rc<Server> {
+        &self.0.server
     }
 }
 
 impl Shared {
-    /// A new connection to the server.
-    pub(super) fn open(&self) -> RedisResult<Link> {
-        let opened = Link::open(&self.config, &self.host);
-        let counter =
-            if opened.is_ok() { &self.counters.connects } else { &self.counters.connect_errors };
-        add(counter, 1);
-        opened
-    }
-
     /// Makes a new connection the one that is used.
     fn install(&self, link: Link) -> RedisResult<()> {
-        let connection = Connection::start(link, &self.host, &self.counters, &self.config)
-            .map_err(|cause| Failure::new(&self.host, Phase::Connect, cause))?;
+        let connection = Connection::start(link, &self.server)
+            .map_err(|cause| self.server.failure(Phase::Connect, cause))?;
         let former = self.connection.replace(Some(connection));
         if former.is_some() {
-            add(&self.counters.reconnects, 1);
+            add(&self.server.counters.reconnects, 1);
         }
         *self.error.borrow_mut() = None;
         Ok(())
@@ -171,14 +168,12 @@ impl Shared {
                 Some(failed) if cause.kind() == io::ErrorKind::TimedOut => {
                     let text = format!("the deadline has passed; the last attempt: {failed}");
                     let cause = io::Error::new(io::ErrorKind::TimedOut, text);
-                    Failure::new(&self.host, Phase::Reconnect, cause).of_command(name, false).into()
+                    self.server.failure(Phase::Reconnect, cause).of_command(name, false).into()
                 }
-                _ => {
-                    Failure::new(&self.host, Phase::Reconnect, cause).of_command(name, false).into()
-                }
+                _ => self.server.failure(Phase::Reconnect, cause).of_command(name, false).into(),
             }
         };
-        cede_fiber::with_deadline(self.config.reconnect_timeout, || {
+        cede_fiber::with_deadline(self.server.config.reconnect_timeout, || {
             loop {
                 if let Some(connection) = &*self.connection.borrow()
                     && connection.is_open()
@@ -205,7 +200,7 @@ impl Shared {
 
     /// A fiber that connects on behalf of all who wait, so that none of their deadlines ends it.
     fn start_connecting(self: &Rc<Self>) -> io::Result<()> {
-        let (config, host) = (self.config.clone(), Arc::clone(&self.host));
+        let server = Rc::clone(&self.server);
         let connecting = Connecting(Rc::downgrade(self));
         // A connection that never answered is no sign that all is well.
         let failed_at_once =
@@ -219,7 +214,7 @@ impl Shared {
                 return;
             }
             loop {
-                let result = Link::open(&config, &host);
+                let result = server.open();
                 let Some(wait) = connecting.tried(result) else { return };
                 if cede_fiber::sleep(wait).is_err() {
                     return;
@@ -227,7 +222,7 @@ impl Shared {
             }
         };
         Builder::new()
-            .name(format!("redis {} connector", self.host))
+            .name(format!("redis {} connector", self.server.host))
             .no_deadline()
             .spawn_detached(connect)
     }
@@ -245,12 +240,12 @@ impl Shared {
         name: &[u8],
         mut send: impl FnMut(&Connection) -> Result<T, Ended>,
     ) -> RedisResult<T> {
-        add(&self.counters.commands, 1);
+        add(&self.server.counters.commands, 1);
         loop {
             let connection = match self.connection(name) {
                 Ok(connection) => connection,
                 Err(error) => {
-                    add(&self.counters.errors, 1);
+                    add(&self.server.counters.errors, 1);
                     return Err(error);
                 }
             };
@@ -264,30 +259,30 @@ impl Shared {
 
     #[cold]
     fn failed(&self, name: &[u8], connection: &Connection, ended: Ended) -> RedisError {
-        add(&self.counters.errors, 1);
+        add(&self.server.counters.errors, 1);
         let error = match ended {
             Ended::Refused(error) => error,
             Ended::GaveUp { cause, sent } => {
                 let phase = if sent { Phase::Command } else { Phase::Queue };
-                Failure::new(&self.host, phase, cause).of_command(name, sent).into()
+                self.server.failure(phase, cause).of_command(name, sent).into()
             }
             Ended::Lost | Ended::Unsent => connection.failure().of_command(name, true).into(),
         };
-        tracing::debug!(host = &*self.host, error = %error, "a Redis command has failed");
+        tracing::debug!(host = &*self.server.host, error = %error, "a Redis command has failed");
         error
     }
 
     #[inline]
     fn counted(&self, value: Value) -> Value {
         if matches!(value, Value::ServerError(_)) {
-            add(&self.counters.errors, 1);
+            add(&self.server.counters.errors, 1);
         }
         value
     }
 
     fn call(self: &Rc<Self>, cmd: &Cmd) -> RedisResult<Value> {
         let name = command::check(cmd, Place::Shared)?;
-        let _span = self.span(name, || cmd.get_packed_command().len());
+        let _span = self.server.span(name, || cmd.get_packed_command().len());
         if cmd.is_no_response() {
             self.on_connection(name, |connection| {
                 connection.cast(|out| cmd.write_packed_command(out))
@@ -300,7 +295,7 @@ impl Shared {
 
     fn call_packed(self: &Rc<Self>, bytes: &[u8]) -> RedisResult<Value> {
         let name = command::check_packed(bytes, 1, Place::Shared)?;
-        let _span = self.span(name, || bytes.len());
+        let _span = self.server.span(name, || bytes.len());
         self.on_connection(name, |connection| connection.call(|out| out.extend_from_slice(bytes)))
             .map(|value| self.counted(value))
     }
@@ -315,7 +310,7 @@ impl Shared {
         let place = if is_atomic { Place::Atomic } else { Place::Shared };
         let first = command::check_packed(bytes, skip + count, place)?;
         let name: &[u8] = if is_atomic { b"MULTI .. EXEC" } else { first };
-        let _span = self.span(name, || bytes.len());
+        let _span = self.server.span(name, || bytes.len());
         let values =
             self.on_connection(name, |connection| connection.call_many(bytes, skip, count))?;
         let errors = match &values {
@@ -324,18 +319,8 @@ impl Shared {
             }
             Err(_) => 1,
         };
-        add(&self.counters.errors, usize::from(errors > 0));
+        add(&self.server.counters.errors, usize::from(errors > 0));
         values
-    }
-
-    /// The span of a command, for as long as it takes. It is not entered: other fibers run meanwhile.
-    #[inline]
-    pub(super) fn span(&self, name: &[u8], size: impl FnOnce() -> usize) -> Span {
-        if !tracing::enabled!(tracing::Level::DEBUG) {
-            return Span::none();
-        }
-        let command = &*String::from_utf8_lossy(name);
-        tracing::debug_span!("redis", host = &*self.host, command, size = size())
     }
 }
 
@@ -356,14 +341,11 @@ impl Connecting {
         let shared = self.0.upgrade()?;
         let error = match result.and_then(|link| shared.install(link)) {
             Ok(()) => {
-                add(&shared.counters.connects, 1);
                 shared.backoff.borrow_mut().reset();
                 return None;
             }
             Err(error) => error,
         };
-        add(&shared.counters.connect_errors, 1);
-        tracing::debug!(host = &*shared.host, error = %error, "no connection to Redis");
         let goes_on = link::is_transient(&error) && shared.waiting_count.get() > 0;
         *shared.error.borrow_mut() = Some(error);
         goes_on.then(|| shared.backoff.borrow_mut().next())
@@ -416,7 +398,7 @@ macro_rules! connection_like {
             }
 
             fn get_db(&self) -> i64 {
-                self.0.config.login.db()
+                self.0.server.config.login.db()
             }
 
             fn check_connection(&mut self) -> bool {
@@ -435,6 +417,6 @@ connection_like!(&Client);
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("host", &self.0.host).finish_non_exhaustive()
+        f.debug_struct("Client").field("host", &self.0.server.host).finish_non_exhaustive()
     }
 }

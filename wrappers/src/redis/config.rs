@@ -12,6 +12,8 @@ use redis::{
 };
 
 use super::resp::Limits;
+use super::sentinel::Sentinels;
+use crate::pool::PoolSettings;
 
 /// How long one attempt to connect may take, names, TLS and authentication included.
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
@@ -19,8 +21,6 @@ pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 pub const RECONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// How many commands may wait for their answers on one connection, abandoned ones included.
 pub const IN_FLIGHT_MAX_DEFAULT: usize = 64 * 1024;
-/// How many connections for single fibers a client has at most.
-pub const DEDICATED_MAX_DEFAULT: usize = 16;
 /// The longest command or pipeline, in bytes on the wire.
 pub const REQUEST_BYTES_MAX_DEFAULT: usize = 512 * 1024 * 1024;
 /// How long an idle peer may be silent before the system asks whether it is there.
@@ -81,7 +81,8 @@ pub struct Config {
     pub(super) reconnect_timeout: Duration,
     pub(super) keepalive: Option<Duration>,
     pub(super) in_flight_max: usize,
-    pub(super) dedicated_max: usize,
+    pub(super) pool: PoolSettings,
+    pub(super) sentinels: Option<Sentinels>,
     pub(super) request_bytes_max: usize,
 }
 
@@ -142,7 +143,8 @@ impl Config {
             reconnect_timeout: RECONNECT_TIMEOUT_DEFAULT,
             keepalive: Some(KEEPALIVE_DEFAULT),
             in_flight_max: IN_FLIGHT_MAX_DEFAULT,
-            dedicated_max: DEDICATED_MAX_DEFAULT,
+            pool: PoolSettings::new(),
+            sentinels: None,
             request_bytes_max: REQUEST_BYTES_MAX_DEFAULT,
         }
     }
@@ -227,9 +229,23 @@ impl Config {
         self
     }
 
-    /// How many connections for single fibers there may be. Default: [`DEDICATED_MAX_DEFAULT`].
-    pub fn dedicated_max(mut self, connections: usize) -> Self {
-        self.dedicated_max = connections.max(1);
+    /// The master of this name, as sentinels know it, at whatever address it is. They are asked
+    /// before each connect, so that a failover is followed. Login, TLS and the rest are for the
+    /// master; sentinels get the same TLS and `login`.
+    pub fn sentinel(
+        master: impl Into<String>,
+        sentinels: impl IntoIterator<Item = Address>,
+        login: RedisConnectionInfo,
+    ) -> Self {
+        let addresses: Vec<_> = sentinels.into_iter().collect();
+        let first = addresses.first().cloned().unwrap_or(Address::Unix(PathBuf::new()));
+        let sentinels = Sentinels { master: master.into(), addresses, login };
+        Self { sentinels: Some(sentinels), ..Self::new(first) }
+    }
+
+    /// The limits of its connections for single fibers.
+    pub fn pool(mut self, settings: PoolSettings) -> Self {
+        self.pool = settings;
         self
     }
 

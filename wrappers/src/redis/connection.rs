@@ -22,8 +22,9 @@ use redis::{RedisError, RedisResult, Value};
 
 use super::error::{Failure, Phase};
 use super::link::{Input, Link};
-use super::metrics::{Counters, add};
-use super::{Config, transaction};
+use super::metrics::add;
+use super::server::Server;
+use super::transaction;
 use crate::outbox::Outbox;
 use crate::stream::Stream;
 
@@ -111,43 +112,35 @@ impl From<io::Error> for Ended {
 
 /// A connection, while it lasts.
 pub(super) struct Connection {
+    server: Rc<Server>,
+    /// The server that it leads to.
     host: Arc<str>,
     stream: Stream,
     outbox: Outbox,
     queue: RefCell<Queue>,
     /// Who waits until fewer commands are in flight.
     waiting: RefCell<Vec<Ticket>>,
-    in_flight_max: usize,
-    request_bytes_max: usize,
     /// Why it is lost.
     lost: RefCell<Option<Arc<io::Error>>>,
     is_open: Cell<bool>,
     /// Whether a command was ever answered.
     has_answered: Cell<bool>,
-    counters: Rc<Counters>,
 }
 
 impl Connection {
     /// Starts the two fibers of a connection.
-    pub(super) fn start(
-        link: Link,
-        host: &Arc<str>,
-        counters: &Rc<Counters>,
-        config: &Config,
-    ) -> io::Result<Rc<Self>> {
-        let Link { stream, input } = link;
+    pub(super) fn start(link: Link, server: &Rc<Server>) -> io::Result<Rc<Self>> {
+        let Link { stream, input, host } = link;
         let connection = Rc::new(Self {
-            host: Arc::clone(host),
+            server: Rc::clone(server),
+            host: Arc::clone(&host),
             stream,
             outbox: Outbox::default(),
             queue: RefCell::default(),
             waiting: RefCell::default(),
-            in_flight_max: config.in_flight_max,
-            request_bytes_max: config.request_bytes_max,
             lost: RefCell::default(),
             is_open: Cell::new(true),
             has_answered: Cell::new(false),
-            counters: Rc::clone(counters),
         });
         let reader = Fiber(Rc::clone(&connection));
         Builder::new().name(format!("redis {host} reader")).no_deadline().spawn_detached(
@@ -226,7 +219,7 @@ impl Connection {
         self.wait_for_room()?;
         self.append(encode)?;
         self.queue.borrow_mut().push(Slot::Abandoned(1));
-        add(&self.counters.in_flight, 1);
+        add(&self.server.counters.in_flight, 1);
         Ok(())
     }
 
@@ -241,7 +234,7 @@ impl Connection {
     #[inline]
     fn append(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<u64, Ended> {
         let begins_at = self.outbox.appended();
-        let limit = self.request_bytes_max;
+        let limit = self.server.config.request_bytes_max;
         let appended = self.outbox.append(|out| {
             let len = out.len();
             encode(out);
@@ -258,7 +251,7 @@ impl Connection {
             return Err(self.not_appended(error));
         }
         let bytes = self.outbox.appended() - begins_at;
-        add(&self.counters.bytes_out, bytes as usize);
+        add(&self.server.counters.bytes_out, bytes as usize);
         Ok(begins_at)
     }
 
@@ -279,7 +272,7 @@ impl Connection {
                 }
                 result => result?,
             }
-            if self.queue.borrow().order.len() < self.in_flight_max {
+            if self.queue.borrow().order.len() < self.server.config.in_flight_max {
                 return Ok(());
             }
             let park = Park::begin()?;
@@ -291,7 +284,7 @@ impl Connection {
     #[inline]
     fn wait(&self, park: Park, index: u32) -> Result<Slot, Ended> {
         let in_flight = InFlight { connection: self, index };
-        add(&self.counters.in_flight, 1);
+        add(&self.server.counters.in_flight, 1);
         let what = Wait::new(WaitKind::Receive, std::ptr::from_ref(self) as u64);
         match park.wait(what, None) {
             Ok(()) => {
@@ -317,7 +310,7 @@ impl Connection {
                 }
             }
             match input.fill(&self.stream) {
-                Ok(n) => add(&self.counters.bytes_in, n),
+                Ok(n) => add(&self.server.counters.bytes_in, n),
                 Err(error) => return error,
             }
         }
@@ -327,7 +320,7 @@ impl Connection {
     #[inline]
     fn deliver(&self, value: Value) -> io::Result<()> {
         if matches!(value, Value::Push { .. }) {
-            add(&self.counters.unasked, 1);
+            add(&self.server.counters.unasked, 1);
             return Ok(());
         }
         let mut queue = self.queue.borrow_mut();
@@ -366,9 +359,10 @@ impl Connection {
         }
         queue.order.pop_front();
         self.has_answered.set(true);
-        let in_flight = &self.counters.in_flight;
+        let in_flight = &self.server.counters.in_flight;
         in_flight.set(in_flight.get() - 1);
-        if queue.order.len() < self.in_flight_max && !self.waiting.borrow().is_empty() {
+        if queue.order.len() < self.server.config.in_flight_max && !self.waiting.borrow().is_empty()
+        {
             self.waiting.take().into_iter().for_each(|ticket| {
                 ticket.wake();
             });
@@ -395,7 +389,7 @@ impl Connection {
         let mut queue = self.queue.borrow_mut();
         let queue = &mut *queue;
         for index in std::mem::take(&mut queue.order) {
-            let in_flight = &self.counters.in_flight;
+            let in_flight = &self.server.counters.in_flight;
             in_flight.set(in_flight.get() - 1);
             let slot = &mut queue.slots[index as usize];
             let (ticket, begins_at) = match slot {
@@ -446,7 +440,7 @@ impl Drop for InFlight<'_> {
             }
         };
         *slot = Slot::Abandoned(answers);
-        add(&self.connection.counters.abandoned, 1);
+        add(&self.connection.server.counters.abandoned, 1);
     }
 }
 

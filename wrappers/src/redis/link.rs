@@ -40,6 +40,9 @@ impl Input {
     /// The next value of what has come; `None` when more has to come first.
     #[inline]
     pub(super) fn next(&mut self) -> io::Result<Option<Value>> {
+        if self.start == self.end {
+            return Ok(None);
+        }
         let (value, used) = self.parser.parse(&self.buf[self.start..self.end])?;
         self.start += used;
         Ok(value)
@@ -90,17 +93,21 @@ impl Input {
 pub(super) struct Link {
     pub(super) stream: Stream,
     pub(super) input: Input,
+    /// Who it is, for people.
+    pub(super) host: Arc<str>,
 }
 
 impl Link {
     /// Connects and shakes hands.
-    pub(super) fn open(config: &Config, host: &Arc<str>) -> RedisResult<Self> {
+    pub(super) fn open(config: &Config, address: &Address, host: &Arc<str>) -> RedisResult<Self> {
         let _span = tracing::debug_span!("redis connect", host = &**host);
         cede_fiber::with_deadline(config.connect_timeout, || {
-            let stream = connect(config, &config.address)
+            let stream = connect(config, address)
                 .map_err(|(phase, cause)| RedisError::from(Failure::new(host, phase, cause)))?;
-            let mut link = Self { stream, input: Input::new(config.limits) };
-            link.handshake(config, host)?;
+            let host = Arc::clone(host);
+            let input = Input::new(config.limits);
+            let mut link = Self { stream, input, host };
+            link.handshake(config)?;
             Ok(link)
         })
     }
@@ -130,7 +137,8 @@ impl Link {
         }
     }
 
-    fn handshake(&mut self, config: &Config, host: &Arc<str>) -> RedisResult<()> {
+    fn handshake(&mut self, config: &Config) -> RedisResult<()> {
+        let host = &Arc::clone(&self.host);
         let steps = steps(config);
         let mut requests = Vec::new();
         steps.iter().for_each(|step| step.cmd.write_packed_command(&mut requests));

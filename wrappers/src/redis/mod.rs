@@ -14,18 +14,25 @@ mod dedicated;
 mod error;
 mod link;
 mod metrics;
+mod pool;
+mod pubsub;
 pub mod resp;
+mod sentinel;
+mod server;
 mod transaction;
 
 pub use client::Client;
 pub use config::{
-    Address, CONNECT_TIMEOUT_DEFAULT, Config, DEDICATED_MAX_DEFAULT, IN_FLIGHT_MAX_DEFAULT,
-    IntoConfig, KEEPALIVE_DEFAULT, RECONNECT_TIMEOUT_DEFAULT, REQUEST_BYTES_MAX_DEFAULT,
+    Address, CONNECT_TIMEOUT_DEFAULT, Config, IN_FLIGHT_MAX_DEFAULT, IntoConfig, KEEPALIVE_DEFAULT,
+    RECONNECT_TIMEOUT_DEFAULT, REQUEST_BYTES_MAX_DEFAULT,
 };
 pub use dedicated::Dedicated;
 pub use error::{Failure, Phase, failure, is_cancelled, is_timeout, may_have_run};
 pub use metrics::Metrics;
+pub use pool::Pool;
+pub use pubsub::{Event, PUBSUB_BYTES_MAX, PUBSUB_MESSAGES_MAX, PubSub};
 
+pub use crate::pool::{PoolMetrics, PoolSettings};
 pub use ::redis::{
     Arg, Cmd, Commands, ConnectionInfo, ConnectionLike, ControlFlow, CopyOptions, Direction,
     ErrorKind, ExistenceCheck, ExpireOption, Expiry, FieldExistenceCheck, FlushAllOptions,

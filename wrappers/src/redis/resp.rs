@@ -116,6 +116,14 @@ impl Parser {
     /// When these bytes are no RESP or exceed a limit. Nothing can be known of what follows.
     #[inline]
     pub fn parse(&mut self, input: &[u8]) -> Result<(Option<Value>, usize), ProtocolError> {
+        if self.frames.is_empty()
+            && self.partial.is_none()
+            && let Some((bytes, used)) = whole_bulk(input)
+            && bytes.len() <= self.limits.bulk_bytes_max.min(self.limits.reply_bytes_max)
+        {
+            self.scanned = 0;
+            return Ok((Some(Value::BulkString(bytes.to_vec())), used));
+        }
         let mut at = 0;
         loop {
             match self.element(input, &mut at)? {
@@ -335,6 +343,26 @@ impl Parser {
         let Some(partial) = self.partial.take() else { return Ok(Element::Incomplete) };
         Ok(Element::Value(partial.kind.value(partial.bytes)?))
     }
+}
+
+/// A string that is all there, as most replies are, and how many bytes it takes. `None` for anything
+/// else, right or wrong.
+#[inline]
+fn whole_bulk(input: &[u8]) -> Option<(&[u8], usize)> {
+    let [b'$', rest @ ..] = input else { return None };
+    let mut len = 0;
+    // Lengths of a million and more take the other way.
+    for (at, byte) in rest.iter().take(7).enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            len = len * 10 + usize::from(digit);
+            continue;
+        }
+        let [b'\r', b'\n', rest @ ..] = &rest[at..] else { return None };
+        let (bytes, end) = rest.split_at_checked(len)?;
+        return (at > 0 && end.starts_with(b"\r\n")).then_some((bytes, at + len + 5));
+    }
+    None
 }
 
 /// The bytes that replies begin with.
