@@ -59,6 +59,7 @@
 //! [`busy_timeout`](Config::busy_timeout) says.
 
 mod backup;
+mod calls;
 mod config;
 mod connection;
 mod database;
