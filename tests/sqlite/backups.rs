@@ -7,7 +7,7 @@ use std::time::Duration;
 use cede::sqlite::{Config, Database, ErrorKind, JournalMode, Phase, Row};
 
 use crate::common::within_reason;
-use crate::folder::{Folder, squares};
+use crate::folder::{Folder, Gate, squares};
 
 const ALL: &str = "SELECT * FROM squares ORDER BY n";
 
@@ -117,10 +117,12 @@ fn backups_that_fail_or_are_given_up_leave_nothing() {
             assert!(error.to_string().contains("there.db"), "{error}");
             assert_eq!(std::fs::read(folder.file("there.db")).unwrap(), b"precious");
             assert!(db.backup(folder.file("no folder").join("b.db"), |_| {}).is_err());
-            let slow = |_| std::thread::sleep(Duration::from_millis(20));
-            let backup = || db.backup(folder.file("late.db"), slow);
+            let gate = Gate::default();
+            let held = gate.clone();
+            let backup = || db.backup(folder.file("late.db"), move |_| held.pass());
             let error = cede::with_deadline(Duration::from_millis(10), backup).unwrap_err();
             assert!(error.is_timeout(), "{error}");
+            gate.open();
             let panics = db.clone();
             let path = folder.file("panic.db");
             let panicked = cede::spawn(move || panics.backup(path, |_| panic!("in progress")));
@@ -128,9 +130,12 @@ fn backups_that_fail_or_are_given_up_leave_nothing() {
 
             db.backup(folder.file("copy.db"), |_| {}).unwrap();
             db.execute("UPDATE squares SET square = 0", ()).unwrap();
-            let restore = || db.restore(folder.file("copy.db"), slow);
+            let gate = Gate::default();
+            let held = gate.clone();
+            let restore = || db.restore(folder.file("copy.db"), move |_| held.pass());
             let error = cede::with_deadline(Duration::from_millis(10), restore).unwrap_err();
             assert!(error.is_timeout() && !error.may_have_run(), "{error}");
+            gate.open();
             let error = db.restore(folder.file("there.db"), |_| {}).unwrap_err();
             assert_eq!((error.kind(), error.phase()), (ErrorKind::NotADatabase, Phase::Restore));
             assert_eq!(

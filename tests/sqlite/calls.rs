@@ -1,7 +1,7 @@
 //! What the calls do, in memory and in a file, from fibers, shards and plain threads.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cede::Runtime;
 use cede::sqlite::{
@@ -10,7 +10,7 @@ use cede::sqlite::{
 };
 
 use crate::common::{eventually, within_reason};
-use crate::folder::{Folder, squares};
+use crate::folder::{Folder, Gate, squares};
 
 /// Runs a test with a database in a file and with one in memory, in a fiber and in a plain thread.
 fn everywhere(test: fn(&Database) -> Result<()>) {
@@ -229,14 +229,12 @@ fn writers_are_served_in_their_order_and_readers_do_not_wait_for_them() {
         let folder = Folder::new();
         cede::run(|| {
             let db = squares(&folder.file("a.db"), Config::new(), 10).unwrap();
-            let go_on = Arc::new(AtomicBool::new(false));
-            let (first, there) = (Arc::clone(&go_on), db.clone());
+            let gate = Gate::default();
+            let (held, there) = (gate.clone(), db.clone());
             let blocker = cede::spawn(move || {
                 there.transaction(move |tx| {
                     tx.execute("DELETE FROM squares", ())?;
-                    while !first.load(Ordering::Relaxed) {
-                        std::thread::yield_now();
-                    }
+                    held.pass();
                     Ok(())
                 })
             });
@@ -254,7 +252,7 @@ fn writers_are_served_in_their_order_and_readers_do_not_wait_for_them() {
             }
             // The state before: nothing is committed.
             assert_eq!(db.query_one::<i64>("SELECT count(*) FROM squares", ()).unwrap(), 10);
-            go_on.store(true, Ordering::Relaxed);
+            gate.open();
             blocker.join().unwrap().unwrap();
             let rowids = writers.into_iter().map(|fiber| fiber.join().unwrap().unwrap());
             assert_eq!(rowids.collect::<Vec<_>>(), (1..=20).collect::<Vec<i64>>());
@@ -269,13 +267,11 @@ fn a_full_queue_refuses() {
     within_reason(|| {
         cede::run(|| {
             let db = Config::new().queue_max(2).open_in_memory().unwrap();
-            let go_on = Arc::new(AtomicBool::new(false));
-            let (there, first) = (db.clone(), Arc::clone(&go_on));
+            let gate = Gate::default();
+            let (there, held) = (db.clone(), gate.clone());
             let blocker = cede::spawn(move || {
                 there.read(move |_| {
-                    while !first.load(Ordering::Relaxed) {
-                        std::thread::yield_now();
-                    }
+                    held.pass();
                     Ok(())
                 })
             });
@@ -294,7 +290,7 @@ fn a_full_queue_refuses() {
             let error = db.query_one::<i64>("SELECT 1", ()).unwrap_err();
             assert_eq!((error.kind(), error.phase()), (ErrorKind::Limit, Phase::Wait));
             assert_eq!(db.metrics().refused, 1);
-            go_on.store(true, Ordering::Relaxed);
+            gate.open();
             blocker.join().unwrap().unwrap();
             for fiber in waiting {
                 assert_eq!(fiber.join().unwrap().unwrap(), 1);

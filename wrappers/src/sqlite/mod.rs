@@ -40,8 +40,8 @@
 //! What cannot be foreseen is a page that is in no cache: the shard waits for the disk then. Look-ups
 //! in a file of which nothing was cached took 76 us in place and 145 through the pool (99 of 100),
 //! and the longest that another fiber of the shard had to wait was 0.7 ms and 0.2. Nor is a BLOB of
-//! many megabytes, which is copied in a few steps. A statement that took more than a millisecond goes
-//! to the pool for a while, as a long one does. [`Config::in_place`] turns it all off.
+//! many megabytes, which is copied in a few steps. A statement that took more than a millisecond twice
+//! in a row goes to the pool for a while, as a long one does. [`Config::in_place`] turns it all off.
 //!
 //! # Deadlines and cancels
 //!
@@ -59,6 +59,7 @@
 //! [`busy_timeout`](Config::busy_timeout) says.
 
 mod backup;
+mod calls;
 mod config;
 mod connection;
 mod database;

@@ -65,11 +65,16 @@ impl Places {
     /// It has taken many steps (`is_long`), or much time for a few: for the disk, or by chance.
     pub(super) fn is_slow(&self, sql: &str, is_long: bool) {
         let mut learnt = self.learnt();
-        let runs = match learnt.get(sql) {
-            Some(Learnt::Slow { runs, .. }) => (runs * 2).min(SLOW_RUNS_MAX),
-            _ => SLOW_RUNS_MIN,
+        let (runs_left, runs) = match learnt.get(sql) {
+            Some(Learnt::Slow { runs, .. }) => {
+                let runs = (runs * 2).min(SLOW_RUNS_MAX);
+                (runs, runs)
+            }
+            // Once is chance: the thread may have had no core.
+            _ if !is_long => (0, SLOW_RUNS_MIN / 2),
+            _ => (SLOW_RUNS_MIN, SLOW_RUNS_MIN),
         };
-        self.learn(&mut learnt, sql, Learnt::Slow { is_long, runs_left: runs, runs });
+        self.learn(&mut learnt, sql, Learnt::Slow { is_long, runs_left, runs });
     }
 
     pub(super) fn writes(&self, sql: &str) {
@@ -101,7 +106,7 @@ mod tests {
         assert_eq!(places.of("a"), Place::Here);
         let mut expected = SLOW_RUNS_MIN;
         for _ in 0..15 {
-            let is_long = expected == SLOW_RUNS_MIN;
+            let is_long = expected < 1024;
             places.is_slow("a", is_long);
             for _ in 0..expected {
                 assert_eq!(places.of("a"), Place::Pool { is_long });
@@ -113,6 +118,24 @@ mod tests {
         assert_eq!(places.of("b"), Place::Here);
         places.is_quick("a");
         assert_eq!(places.of("a"), Place::Here);
+    }
+
+    #[test]
+    fn a_statement_is_slow_when_it_took_long_twice_in_a_row() {
+        let places = Places::default();
+        for _ in 0..3 {
+            places.is_slow("a", false);
+            assert_eq!(places.of("a"), Place::HereForTrial);
+            places.is_quick("a");
+            assert_eq!(places.of("a"), Place::Here);
+        }
+        places.is_slow("a", false);
+        assert_eq!(places.of("a"), Place::HereForTrial);
+        places.is_slow("a", false);
+        for _ in 0..SLOW_RUNS_MIN {
+            assert_eq!(places.of("a"), Place::Pool { is_long: false });
+        }
+        assert_eq!(places.of("a"), Place::HereForTrial);
     }
 
     #[test]
