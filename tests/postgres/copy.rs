@@ -131,6 +131,39 @@ fn what_is_not_finished_is_not_kept() {
     });
 }
 
+/// A COPY whose start was given up took its connection with it, and what others had under way there.
+#[test]
+fn a_copy_that_is_given_up_before_it_begins_harms_nobody() {
+    with_client(|client| {
+        table(&client, "c8");
+        let process: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+        for i in 0..20 {
+            for sql in ["copy c8 from stdin", "copy c8 to stdout", "copy nothing from stdin"] {
+                let there = client.clone();
+                let given_up = cede::spawn(move || {
+                    // As a text of the other direction too.
+                    let result = there.copy_in(sql).map(drop);
+                    let other = there.copy_out(sql).map(drop);
+                    result.or(other)
+                });
+                for _ in 0..i % 3 {
+                    cede::yield_now();
+                }
+                given_up.cancel();
+                let _ = given_up.join().unwrap();
+                let there = client.clone();
+                let late = cede::spawn(move || there.copy_out(sql).map(drop));
+                cede::yield_now();
+                late.cancel();
+                assert_eq!(count(&client, "c8"), 0);
+                let _ = late.join().unwrap();
+            }
+        }
+        let same: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+        assert_eq!(same, process);
+    });
+}
+
 #[test]
 fn an_output_that_is_left_half_way_is_dropped() {
     with_client(|client| {

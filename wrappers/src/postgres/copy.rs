@@ -90,16 +90,24 @@ impl Client {
     /// ```
     pub fn copy_out(&self, sql: &str) -> Result<CopyOut, Error> {
         let turn = self.turn()?;
-        let (request, streaming) = self.on_connection(|connection| {
+        let (request, copying) = self.on_connection(|connection| {
             let request = self.simple_for(connection, sql, Want::Copy)?;
-            Ok((request, connection.stream()))
+            Ok((request, connection.copy()))
         })?;
         drop(turn);
+        // Should it be one that asks for data, nobody else may have sent anything until it is told
+        // that there are none.
+        let first = request.next();
+        let is_output = matches!(first, Ok(Some(Item::Message(Message::CopyOutResponse(_)))));
+        if !is_output && !request.has_failed() {
+            fail_copy(&request);
+        }
+        drop(copying);
+        let streaming = request.connection().stream();
         let this = CopyOut { bytes: Bytes::new(), request, _streaming: streaming };
-        match this.request.next()? {
+        match first? {
             Some(Item::Message(Message::CopyOutResponse(_))) => Ok(this),
             Some(Item::Message(Message::CopyInResponse(_))) => {
-                fail_copy(&this.request);
                 Err(this.wrong("the statement wants data; use copy_in"))
             }
             _ => Err(this.wrong("the statement sends no data; copy_out is for COPY .. TO STDOUT")),
@@ -183,7 +191,9 @@ impl CopyIn<'_> {
 
     fn give_up(&mut self) {
         self.buffer.clear();
-        if self.state == State::Sending && !self.request.has_failed() {
+        // Also before the server has asked for data: it ignores this where it did not
+        // (PostgreSQL's documentation, 55.2.6), and others may send behind it.
+        if self.state != State::Over && !self.request.has_failed() {
             fail_copy(&self.request);
         }
         self.state = State::Over;

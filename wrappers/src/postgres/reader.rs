@@ -232,7 +232,11 @@ impl Connection {
             Message::CopyInResponse(_) => {
                 let head = self.head(tag)?;
                 head.has_begun.set(true);
-                if head.want != Want::Copy || head.is_abandoned() {
+                if head.want == Want::Copy && head.is_abandoned() {
+                    // Who gave it up has told the server already.
+                    return Ok(());
+                }
+                if head.want != Want::Copy {
                     // Requests behind it would be taken for the data.
                     let text = "a statement wants to be sent data: use `copy_in`. The connection \
                          is closed";
