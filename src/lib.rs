@@ -70,3 +70,8 @@ struct PortingGuide;
 #[cfg(all(doctest, feature = "http"))]
 #[doc = include_str!("../docs/http.md")]
 struct HttpGuide;
+
+/// The programs of the guide to PostgreSQL compile.
+#[cfg(all(doctest, feature = "postgres"))]
+#[doc = include_str!("../docs/postgres.md")]
+struct PostgresGuide;
