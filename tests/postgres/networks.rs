@@ -24,8 +24,7 @@ fn copy_both_ways(client: &Client) -> Result<(), Error> {
     }
     assert_eq!(copy.finish()?, ROWS);
     let mut text = String::new();
-    let out =
-        client.copy_out("copy (select distinct id, name from networks order by id) to stdout");
+    let out = client.copy_out("copy (select * from networks order by id limit 500) to stdout");
     out?.read_to_string(&mut text)?;
     assert_eq!(text.len(), (0..ROWS).map(|id| line(id).len()).sum::<usize>());
     client.batch_execute(
