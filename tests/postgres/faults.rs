@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cede::postgres::{Client, Config, Error, ErrorKind};
 
-use crate::common::{Random, within_reason};
+use crate::common::{HANG, Random, within_reason};
 use crate::postgres::Postgres;
 use crate::proxy::{Condition, Proxy};
 
@@ -213,29 +213,30 @@ fn networks_that_fail() {
                 let proxy = Proxy::start(server, condition, random.fork());
                 let url = format!("postgres://postgres@{}/postgres?sslmode=disable", proxy.addr());
                 let mut config: Config = url.parse().unwrap();
-                config
-                    .connect_timeout(Duration::from_millis(300))
-                    .reconnect_timeout(Duration::from_millis(300));
                 let faithful = condition.is_faithful();
+                let (short, long) = match faithful {
+                    true => (HANG, HANG),
+                    false => (Duration::from_millis(300), Duration::from_secs(5)),
+                };
+                config.connect_timeout(short).reconnect_timeout(short);
                 cede::run(move || {
-                    let result =
-                        cede::with_deadline(Duration::from_secs(5), || -> Result<(), Error> {
-                            let client = Client::connect(config)?;
-                            let fibers: Vec<_> = (0..8)
-                                .map(|n| {
-                                    let client = client.clone();
-                                    cede::spawn(move || -> Result<(), Error> {
-                                        for i in 0..10 {
-                                            assert_eq!(one(&client, n * 100 + i)?, n * 100 + i);
-                                        }
-                                        Ok(())
-                                    })
+                    let result = cede::with_deadline(long, || -> Result<(), Error> {
+                        let client = Client::connect(config)?;
+                        let fibers: Vec<_> = (0..8)
+                            .map(|n| {
+                                let client = client.clone();
+                                cede::spawn(move || -> Result<(), Error> {
+                                    for i in 0..10 {
+                                        assert_eq!(one(&client, n * 100 + i)?, n * 100 + i);
+                                    }
+                                    Ok(())
                                 })
-                                .collect();
-                            let results: Vec<_> =
-                                fibers.into_iter().map(|fiber| fiber.join().unwrap()).collect();
-                            results.into_iter().collect()
-                        });
+                            })
+                            .collect();
+                        let results: Vec<_> =
+                            fibers.into_iter().map(|fiber| fiber.join().unwrap()).collect();
+                        results.into_iter().collect()
+                    });
                     if faithful {
                         result.unwrap();
                     } else if let Err(error) = result {
