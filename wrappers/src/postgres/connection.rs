@@ -349,6 +349,9 @@ impl Connection {
         Park::begin().map_err(|error| Error::io(Phase::Send, error).at(&self.host))?;
         loop {
             if let Some(own) = own {
+                if self.copying.get().is_some() {
+                    self.refuse_inside_of_stream()?;
+                }
                 own.wait_until_begun(self)?;
             }
             self.wait_calm()?;

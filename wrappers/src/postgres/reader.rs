@@ -107,8 +107,8 @@ impl Connection {
         while let Some((tag, body)) = input.next().map_err(malformed)? {
             match tag {
                 b'D' => self.data_row(input, body)?,
-                // ParseComplete, BindComplete, CloseComplete, CopyDone, EmptyQueryResponse.
-                b'1' | b'2' | b'3' | b'c' | b'I' => self.head(tag)?.has_begun.set(true),
+                // ParseComplete, BindComplete, CloseComplete, CopyDone.
+                b'1' | b'2' | b'3' | b'c' => self.head(tag)?.has_begun.set(true),
                 b'C' => self.command_complete(input.body(body))?,
                 b'Z' => self.ready_for_query(input.body(body))?,
                 _ => self.rare(input, tag, body)?,
@@ -189,7 +189,16 @@ impl Connection {
         head.has_begun.set(true);
         head.affected.set(affected(tag));
         head.was_rollback.set(tag == b"ROLLBACK");
+        Self::complete(&head);
         Ok(())
+    }
+
+    /// A command is over. What belongs to COPY hears of it before its Sync.
+    #[inline]
+    fn complete(head: &Pending) {
+        if head.want == Want::Copy && !head.is_abandoned() {
+            head.push(Item::Complete);
+        }
     }
 
     #[inline]
@@ -228,6 +237,11 @@ impl Connection {
         }
         let message = parse(tag, input.body(body)).map_err(malformed)?;
         match message {
+            Message::EmptyQueryResponse => {
+                let head = self.head(tag)?;
+                head.has_begun.set(true);
+                Self::complete(&head);
+            }
             Message::ErrorResponse(body) => {
                 let error = DbError::parse(&mut body.fields()).map_err(malformed)?;
                 return self.error(error);
@@ -252,7 +266,11 @@ impl Connection {
             Message::CopyInResponse(_) => {
                 let head = self.head(tag)?;
                 head.has_begun.set(true);
-                if head.want != Want::Copy || head.is_abandoned() {
+                if head.want == Want::Copy && head.is_abandoned() {
+                    // Who gave it up has told the server already.
+                    return Ok(());
+                }
+                if head.want != Want::Copy {
                     // Requests behind it would be taken for the data.
                     let text = "a statement wants to be sent data: use `copy_in`. The connection \
                          is closed";
