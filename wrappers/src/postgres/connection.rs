@@ -68,6 +68,8 @@ pub(super) struct Connection {
     waiting: RefCell<VecDeque<Ticket>>,
     /// The reader, while it waits until rows that have come are taken.
     pub(super) reader: Cell<Option<Ticket>>,
+    /// The reader was cancelled: the runtime shuts down.
+    pub(super) is_leaving: Cell<bool>,
     /// What the server said before it ended the connection.
     pub(super) last_words: RefCell<Option<Error>>,
     pub(super) canceller: Canceller,
@@ -113,6 +115,7 @@ impl Connection {
             copying: Cell::new(None),
             waiting: RefCell::default(),
             reader: Cell::new(None),
+            is_leaving: Cell::new(false),
             last_words: RefCell::default(),
             canceller: Canceller::new(cancel, process_id, secret_key),
             streaming: RefCell::default(),
@@ -154,7 +157,7 @@ impl Connection {
         match shield(|| self.outbox.run(&self.stream)) {
             // The last client is gone. The server still does what nobody waits for: it is told to
             // stop, and closes when it has.
-            Ok(()) if !self.queue.borrow().is_empty() => return,
+            Ok(()) if self.canceller.is_watched() => return,
             Ok(()) => {}
             Err(error) => {
                 let error = Error::io(Phase::Send, error).at(&self.host);

@@ -7,6 +7,7 @@
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use cede_fiber::{Park, Wait, WaitKind, is_cancelled, shield};
@@ -20,6 +21,9 @@ use super::pending::{Again, Item, Pending, Want};
 use super::row::Row;
 use super::sqlstate::SqlState;
 
+/// The longest time for the cancel request of a runtime that shuts down.
+const LAST_CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
+
 impl Connection {
     /// The life of the reader. `read` was read already.
     pub(super) fn read(&self, read: &[u8]) {
@@ -32,7 +36,12 @@ impl Connection {
         }
         let _end = End(self);
         let mut input = Input::new(read, self.message_bytes_max);
-        self.fail(self.read_all(&mut input));
+        let error = self.read_all(&mut input);
+        if self.is_leaving.get() && !self.is_idle() {
+            // Nobody else is left to have the server stop.
+            shield(|| self.cancel_once(LAST_CANCEL_TIMEOUT));
+        }
+        self.fail(error);
     }
 
     /// Ends with the reason why there is nothing more to read.
@@ -65,11 +74,27 @@ impl Connection {
     #[inline]
     fn read_some(&self, space: &mut [u8]) -> io::Result<usize> {
         match self.gather.read(&self.stream, space, self.under_way()) {
-            // The runtime shuts down: those who are under way are still served.
-            Err(error) if is_cancelled(&error) && !self.is_idle() => {
+            // The runtime shuts down: those who still wait are served.
+            Err(error) if is_cancelled(&error) => {
+                self.is_leaving.set(true);
+                if !self.is_waited_for() {
+                    return Err(error);
+                }
                 shield(|| self.gather.read(&self.stream, space, self.under_way()))
             }
             read => read,
+        }
+    }
+
+    /// Whether anybody waits for an answer.
+    fn is_waited_for(&self) -> bool {
+        self.queue.borrow().iter().any(|pending| !pending.is_abandoned())
+    }
+
+    /// The reader only stays for those who wait: is it the time to go?
+    pub(super) fn leave_in_time(&self) {
+        if self.is_leaving.get() && !self.is_waited_for() {
+            let _ = self.stream.shutdown();
         }
     }
 
