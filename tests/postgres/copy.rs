@@ -131,6 +131,39 @@ fn what_is_not_finished_is_not_kept() {
     });
 }
 
+/// A COPY whose start was given up took its connection with it, and what others had under way there.
+#[test]
+fn a_copy_that_is_given_up_before_it_begins_harms_nobody() {
+    with_client(|client| {
+        table(&client, "c8");
+        let process: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+        for i in 0..20 {
+            for sql in ["copy c8 from stdin", "copy c8 to stdout", "copy nothing from stdin"] {
+                let there = client.clone();
+                let given_up = cede::spawn(move || {
+                    // As a text of the other direction too.
+                    let result = there.copy_in(sql).map(drop);
+                    let other = there.copy_out(sql).map(drop);
+                    result.or(other)
+                });
+                for _ in 0..i % 3 {
+                    cede::yield_now();
+                }
+                given_up.cancel();
+                let _ = given_up.join().unwrap();
+                let there = client.clone();
+                let late = cede::spawn(move || there.copy_out(sql).map(drop));
+                cede::yield_now();
+                late.cancel();
+                assert_eq!(count(&client, "c8"), 0);
+                let _ = late.join().unwrap();
+            }
+        }
+        let same: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+        assert_eq!(same, process);
+    });
+}
+
 #[test]
 fn an_output_that_is_left_half_way_is_dropped() {
     with_client(|client| {
@@ -169,8 +202,13 @@ fn statements_that_do_not_fit_are_refused() {
         state(client.copy_in("copy c5 to stdout").unwrap_err());
         state(client.copy_out("select 1").unwrap_err());
         state(client.copy_out("copy c5 from stdin").unwrap_err());
-        let twice = client.copy_in("copy c5 from stdin; copy c5 from stdin").unwrap();
-        state(twice.finish().unwrap_err());
+        state(client.copy_in("").unwrap_err());
+        state(client.copy_out("").unwrap_err());
+        for sql in ["copy c5 from stdin; copy c5 from stdin", "copy c5 to stdout; select 1"] {
+            for error in [client.copy_in(sql).map(drop), client.copy_out(sql).map(drop)] {
+                assert_eq!(error.unwrap_err().code(), Some(&SqlState::SYNTAX_ERROR));
+            }
+        }
         let error = client.copy_in("copy nothing from stdin").unwrap_err();
         assert_eq!(error.code(), Some(&SqlState::UNDEFINED_TABLE), "{error}");
         let error = client.copy_out("copy nothing to stdout").unwrap_err();
@@ -224,5 +262,39 @@ fn a_copy_is_a_part_of_its_transaction() {
             })
             .unwrap();
         assert_eq!(count(&client, "c7"), 1);
+    });
+}
+
+#[test]
+fn a_transaction_whose_copy_is_given_up_rolls_back_on_the_same_connection() {
+    with_client(|client| {
+        table(&client, "c9");
+        for is_first in [true, false] {
+            let late = cede::with_deadline(Duration::from_millis(20), || {
+                client.transaction(|tx| {
+                    if !is_first {
+                        tx.execute("insert into c9 values (7)", &[])?;
+                    }
+                    let mut copy = tx.copy_in("copy c9 from stdin")?;
+                    copy.write_all(b"1\tone\n")?;
+                    copy.flush()?;
+                    cede::sleep(Duration::from_secs(100))?;
+                    copy.finish()
+                })
+            });
+            assert!(late.unwrap_err().is_timeout());
+            assert_eq!(count(&client, "c9"), 0);
+            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                client.transaction(|tx| -> Result<(), Error> {
+                    let mut copy = tx.copy_in("copy c9 from stdin")?;
+                    copy.write_all(b"1\tone\n")?;
+                    panic!("on purpose")
+                })
+            }));
+            assert!(panicked.is_err());
+            assert_eq!(count(&client, "c9"), 0);
+        }
+        // The table is of the session.
+        assert_eq!(client.metrics().connects, 1);
     });
 }

@@ -163,6 +163,10 @@ fn who_waits_in_vain_hears_of_the_pool() {
         let own = lent.detach();
         assert_eq!(pool.metrics().size, 0);
         assert_ne!(process(&pool.get().unwrap()), process(&own));
+        let clone = Client::clone(&pool.get().unwrap());
+        let lent = pool.get().unwrap();
+        assert_ne!(process(&lent), process(&clone));
+        drop(lent);
         pool.close();
         let error = pool.get().unwrap_err();
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Closed, Phase::Pool), "{error}");

@@ -371,3 +371,72 @@ fn large_values_go_both_ways() {
         }
     });
 }
+
+#[test]
+fn a_unix_socket_serves_many_fibers_too() {
+    crate::common::within_reason(|| {
+        let server = Postgres::shared();
+        let mut config = Config::new();
+        config.host_path(server.socket_dir()).port(server.port()).user("postgres");
+        config.dbname("postgres");
+        cede::run(|| {
+            let client = Client::connect(config).unwrap();
+            assert!(client.host().ends_with(&format!(".s.PGSQL.{}", server.port())));
+            let fibers: Vec<_> = (0..100)
+                .map(|n: i32| {
+                    let client = client.clone();
+                    cede::spawn(move || {
+                        for i in 0..50 {
+                            let row = client.query_one("select $1::int * $2::int", &[&n, &i]);
+                            assert_eq!(row.unwrap().get::<_, i32>(0), n * i);
+                        }
+                    })
+                })
+                .collect();
+            fibers.into_iter().for_each(|fiber| fiber.join().unwrap());
+            let result = cede::with_deadline(std::time::Duration::from_millis(20), || {
+                client.query("select pg_sleep(60)", &[])
+            });
+            assert!(result.unwrap_err().is_timeout());
+            assert_eq!(client.query_one("select 1", &[]).unwrap().get::<_, i32>(0), 1);
+            assert_eq!(client.metrics().cancels, 1);
+        })
+        .unwrap();
+    });
+}
+
+/// Answers of quite different sizes and durations, while many are under way: what is read together
+/// is still what each one asked for, and a slow one does not keep what came before it.
+#[test]
+fn answers_that_are_read_together_stay_apart() {
+    with_client(|client| {
+        let mut fibers = Vec::new();
+        for n in 0..300_i32 {
+            let client = client.clone();
+            fibers.push(cede::spawn(move || {
+                for i in 0..20 {
+                    let len = (n * 31 + i * 977) % 5000;
+                    let row = client.query_one("select repeat('x', $1::int)", &[&len]).unwrap();
+                    assert_eq!(row.get::<_, &str>(0).len(), len as usize);
+                }
+            }));
+        }
+        fibers.into_iter().for_each(|fiber| fiber.join().unwrap());
+        // 30 quick ones, then one that takes a second: the quick ones are not read with it.
+        let early: Vec<_> = (0..30)
+            .map(|n: i32| {
+                let client = client.clone();
+                cede::spawn(move || {
+                    client.query_one("select repeat('x', $1::int)", &[&n]).unwrap();
+                })
+            })
+            .collect();
+        let slow = {
+            let client = client.clone();
+            cede::spawn(move || client.query("select pg_sleep(1)", &[]).map(drop))
+        };
+        early.into_iter().for_each(|fiber| fiber.join().unwrap());
+        assert!(!slow.is_finished());
+        slow.join().unwrap().unwrap();
+    });
+}

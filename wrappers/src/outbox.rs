@@ -177,6 +177,12 @@ impl Outbox {
         Ok(())
     }
 
+    /// Whether it refuses appends.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.get()
+    }
+
     /// Refuses further appends and wakes everybody who waits.
     pub(crate) fn close(&self) {
         self.is_closed.set(true);

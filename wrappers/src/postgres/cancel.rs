@@ -58,6 +58,11 @@ impl Canceller {
         }
     }
 
+    /// Whether a fiber sees to abandoned requests.
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_watched.get()
+    }
+
     /// An abandoned request was answered.
     pub(super) fn one_less(&self) {
         self.abandoned.set(self.abandoned.get().saturating_sub(1));
@@ -88,6 +93,7 @@ impl Connection {
                 canceller.is_watched.set(false);
             }
         }
+        self.leave_in_time();
     }
 
     /// The number of the request that is being answered, if nobody waits for it.
@@ -103,6 +109,10 @@ impl Connection {
             fn drop(&mut self) {
                 self.0.canceller.is_watched.set(false);
                 self.0.release();
+                // The last client is gone, and nothing is left to wait for, or no time.
+                if self.0.outbox.is_closed() {
+                    let _ = self.0.stream.shutdown();
+                }
             }
         }
         let _end = End(&self);
@@ -138,14 +148,20 @@ impl Connection {
         let canceller = &self.canceller;
         canceller.meant.set(serial);
         canceller.exposed.set(self.serial.get());
+        self.cancel_once(CANCEL_TIMEOUT);
+        self.release();
+    }
+
+    /// Sends a cancel request, whatever it may meet.
+    pub(super) fn cancel_once(&self, timeout: Duration) {
+        let canceller = &self.canceller;
         self.counters.cancels.add(1);
-        let sent = with_deadline(CANCEL_TIMEOUT, || {
+        let sent = with_deadline(timeout, || {
             send_cancel(&canceller.target, canceller.process_id, canceller.secret_key)
         });
         if let Err(error) = sent {
             tracing::debug!(host = &*self.host, %error, "a cancel request failed");
         }
-        self.release();
     }
 
     fn release(&self) {

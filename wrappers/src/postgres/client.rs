@@ -296,16 +296,6 @@ impl Client {
 
     /// Sends a text in the simple protocol.
     pub(super) fn simple(&self, connection: &Rc<Connection>, sql: &str) -> Result<Request, Error> {
-        self.simple_for(connection, sql, Want::Count)
-    }
-
-    /// The same, and what becomes of the answer.
-    pub(super) fn simple_for(
-        &self,
-        connection: &Rc<Connection>,
-        sql: &str,
-        want: Want,
-    ) -> Result<Request, Error> {
         let own = self.own.as_deref();
         if own.is_some_and(|own| own.begin_sql().is_some()) {
             // What begins the transaction is of the other protocol, and ends in a Sync.
@@ -315,7 +305,7 @@ impl Client {
             });
             begun?.finish()?;
         }
-        connection.request(want, None, own, |out| encode::simple(sql, out))
+        connection.request(Want::Count, None, own, |out| encode::simple(sql, out))
     }
 
     /// Runs `f` in a transaction, which owns the connection as long: requests of other fibers wait

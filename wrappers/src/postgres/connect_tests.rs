@@ -204,7 +204,7 @@ fn a_server_that_does_not_know_the_password_is_refused() {
             stream.read_exact(&mut [0])?;
             let first = read_request(&mut stream)?;
             let text = String::from_utf8_lossy(&first).into_owned();
-            let nonce = text.rsplit_once("r=").unwrap().1;
+            let nonce = text.split_once(",r=").unwrap().1;
             let challenge = format!("\0\0\0\x0br={nonce}more,s=c2FsdA==,i=4096");
             stream.write_all(&message(b'R', challenge.as_bytes()))?;
             stream.read_exact(&mut [0])?;
@@ -236,7 +236,7 @@ fn the_work_that_a_server_may_ask_for_is_limited() {
         stream.read_exact(&mut [0])?;
         let first = read_request(&mut stream)?;
         let text = String::from_utf8_lossy(&first).into_owned();
-        let nonce = text.rsplit_once("r=").unwrap().1;
+        let nonce = text.split_once(",r=").unwrap().1;
         let challenge = format!("\0\0\0\x0br={nonce}more,s=c2FsdA==,i=4000000000");
         stream.write_all(&message(b'R', challenge.as_bytes()))?;
         io::copy(&mut stream, &mut io::sink()).map(drop)
@@ -404,11 +404,11 @@ fn sessions_that_were_tampered_with_never_hang_or_panic() {
             }
             bytes.extend(session());
             for _ in 0..below(4) {
-                let at = below(bytes.len());
+                let at = below(bytes.len().max(1));
                 match below(4) {
-                    0 => bytes[at] = below(256) as u8,
-                    1 => bytes.truncate(at.max(1)),
-                    2 => drop(bytes.remove(at)),
+                    0 if at < bytes.len() => bytes[at] = below(256) as u8,
+                    1 if at < bytes.len() => drop(bytes.remove(at)),
+                    2 => bytes.truncate(at),
                     _ => bytes.insert(at, below(256) as u8),
                 }
             }

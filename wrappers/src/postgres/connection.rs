@@ -18,8 +18,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use cede_fiber::{Builder, FiberId, Park, Ticket, Wait, WaitKind, shield};
-use fallible_iterator::FallibleIterator;
-use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
 
 use super::cancel::Canceller;
@@ -31,9 +29,10 @@ use super::gather::Gather;
 use super::limits::Limits;
 use super::listen::Hooks;
 use super::metrics::Counters;
-use super::pending::{Again, Item, Pending, Want};
+use super::pending::{Again, Pending, Want};
 use super::request::Request;
-use super::statement::{Column, Known, Statement, Statements, ToPrepare};
+use super::statement::Statement;
+use super::statements::Statements;
 use super::transaction::Own;
 use super::types::{Oid, ToSql, Type};
 use crate::outbox::Outbox;
@@ -69,15 +68,17 @@ pub(super) struct Connection {
     waiting: RefCell<VecDeque<Ticket>>,
     /// The reader, while it waits until rows that have come are taken.
     pub(super) reader: Cell<Option<Ticket>>,
+    /// The reader was cancelled: the runtime shuts down.
+    pub(super) is_leaving: Cell<bool>,
     /// What the server said before it ended the connection.
     pub(super) last_words: RefCell<Option<Error>>,
     pub(super) canceller: Canceller,
     /// The fibers that are inside of their `query_each`.
     streaming: RefCell<Vec<FiberId>>,
-    statements: Statements,
+    pub(super) statements: Statements,
     /// Names of statements that are to be closed with the next preparation.
-    closing: RefCell<Vec<Box<str>>>,
-    names: Cell<u64>,
+    pub(super) closing: RefCell<Vec<Box<str>>>,
+    pub(super) names: Cell<u64>,
     pub(super) types: RefCell<HashMap<Oid, Type>>,
     pub(super) parameters: RefCell<HashMap<String, String>>,
     scratch: Cell<BytesMut>,
@@ -114,6 +115,7 @@ impl Connection {
             copying: Cell::new(None),
             waiting: RefCell::default(),
             reader: Cell::new(None),
+            is_leaving: Cell::new(false),
             last_words: RefCell::default(),
             canceller: Canceller::new(cancel, process_id, secret_key),
             streaming: RefCell::default(),
@@ -155,7 +157,7 @@ impl Connection {
         match shield(|| self.outbox.run(&self.stream)) {
             // The last client is gone. The server still does what nobody waits for: it is told to
             // stop, and closes when it has.
-            Ok(()) if !self.queue.borrow().is_empty() => return,
+            Ok(()) if self.canceller.is_watched() => return,
             Ok(()) => {}
             Err(error) => {
                 let error = Error::io(Phase::Send, error).at(&self.host);
@@ -347,6 +349,9 @@ impl Connection {
         Park::begin().map_err(|error| Error::io(Phase::Send, error).at(&self.host))?;
         loop {
             if let Some(own) = own {
+                if self.copying.get().is_some() {
+                    self.refuse_inside_of_stream()?;
+                }
                 own.wait_until_begun(self)?;
             }
             self.wait_calm()?;
@@ -430,143 +435,6 @@ impl Connection {
             .map_err(|_| Error::closed(Phase::Copy).at(&self.host))?;
         self.counters.bytes_sent.add(bytes.len() as u64);
         Ok(())
-    }
-
-    /// A statement as this connection knows it; it is prepared if need be.
-    ///
-    /// # Errors
-    ///
-    /// Those of preparing it. The statement itself has not run then.
-    #[inline]
-    pub(super) fn statement(
-        self: &Rc<Self>,
-        what: ToPrepare<'_>,
-        own: Option<&Own>,
-    ) -> Result<Statement, Error> {
-        match what {
-            ToPrepare::Statement(statement) if statement.is_of(self.id) => Ok(statement.clone()),
-            ToPrepare::Statement(statement) => {
-                self.prepared(statement.sql(), statement.types(), own)
-            }
-            ToPrepare::Text(sql) => match self.statements.get(sql) {
-                Some(statement) => Ok(statement),
-                None => self.prepared(sql, &[], own),
-            },
-        }
-    }
-
-    /// The statement of this text; only one fiber at a time prepares it.
-    pub(super) fn prepared(
-        self: &Rc<Self>,
-        sql: &str,
-        types: &[Type],
-        own: Option<&Own>,
-    ) -> Result<Statement, Error> {
-        struct Place<'a>(&'a Statements, &'a str, &'a [Type], Option<Statement>);
-        impl Drop for Place<'_> {
-            fn drop(&mut self) {
-                self.0.finish(self.1, self.2, self.3.as_ref());
-            }
-        }
-        loop {
-            if self.is_closed() {
-                return Err(Error::closed(Phase::Prepare).at(&self.host));
-            }
-            let park = Park::begin().map_err(|error| self.prepare_error(error))?;
-            match self.statements.look(sql, types, || park.ticket()) {
-                Known::Ready(statement) => return Ok(statement),
-                Known::Preparing => park
-                    .wait(Wait::new(WaitKind::Other, self.id), None)
-                    .map_err(|error| self.prepare_error(error))?,
-                Known::Vacant => {
-                    let mut place = Place(&self.statements, sql, types, None);
-                    let statement = self.prepare(sql, types, own)?;
-                    place.3 = Some(statement.clone());
-                    return Ok(statement);
-                }
-            }
-        }
-    }
-
-    fn prepare_error(&self, error: std::io::Error) -> Error {
-        Error::io(Phase::Prepare, error).at(&self.host)
-    }
-
-    fn prepare(
-        self: &Rc<Self>,
-        sql: &str,
-        types: &[Type],
-        own: Option<&Own>,
-    ) -> Result<Statement, Error> {
-        self.names.set(self.names.get() + 1);
-        let name: Box<str> = format!("c{}", self.names.get()).into();
-        while let Some(evicted) = self.statements.evict(self.limits.statements_max) {
-            self.closing.borrow_mut().push(evicted.name().into());
-        }
-        let closing = self.closing.take();
-        let request = self.request(Want::Description, None, own, |out| {
-            encode::prepare(&name, sql, types, &closing, out)
-        });
-        let described = match request {
-            Err(error) => {
-                // Nothing was sent.
-                self.closing.borrow_mut().extend(closing);
-                Err(error)
-            }
-            Ok(request) => request.finish().and_then(|()| self.described(&request, own)),
-        };
-        match described {
-            Ok((params, columns)) => {
-                let id = self.id;
-                Ok(Statement::new(sql.into(), types, params, columns, name, id))
-            }
-            Err(error) => {
-                // It may be there all the same; a name that is not is closed without an error.
-                self.closing.borrow_mut().push(name);
-                Err(error.with_phase(Phase::Prepare).maybe_run(false))
-            }
-        }
-    }
-
-    fn described(
-        self: &Rc<Self>,
-        request: &Request,
-        own: Option<&Own>,
-    ) -> Result<(Vec<Type>, Vec<Column>), Error> {
-        let malformed = |error| Error::io(Phase::Prepare, error).at(&self.host);
-        let (mut params, mut columns) = (Vec::new(), Vec::new());
-        while let Some(item) = request.next()? {
-            match item {
-                Item::Message(Message::ParameterDescription(body)) => {
-                    let mut oids = body.parameters();
-                    while let Some(oid) = oids.next().map_err(malformed)? {
-                        params.push(self.type_of(oid, own, 0)?);
-                    }
-                }
-                Item::Message(Message::RowDescription(body)) => {
-                    let mut fields = body.fields();
-                    while let Some(field) = fields.next().map_err(malformed)? {
-                        let ty = self.type_of(field.type_oid(), own, 0)?;
-                        columns.push(Column::new(
-                            field.name().into(),
-                            ty,
-                            field.table_oid(),
-                            field.column_id(),
-                            field.type_modifier(),
-                        ));
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok((params, columns))
-    }
-
-    /// The server does not take this statement as it was prepared.
-    pub(super) fn forget(&self, statement: &Statement) {
-        if self.statements.forget(statement) {
-            self.closing.borrow_mut().push(statement.name().into());
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! The surprising rule: data that were begun are never half sent. A [`CopyIn`] that is dropped
 //! before its `finish` tells the server so, and nothing of it is kept.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 
@@ -13,9 +14,11 @@ use postgres_protocol::message::frontend;
 use super::client::Client;
 use super::connection::{Copying, Streaming};
 use super::core::Turn;
+use super::encode;
 use super::error::{Error, ErrorKind, Phase};
 use super::pending::{Item, Want};
 use super::request::Request;
+use super::transaction::Own;
 
 /// What is written is sent in messages of this size, in bytes.
 const MESSAGE_BYTES: usize = 64 * 1024;
@@ -49,24 +52,14 @@ impl Client {
             None => Some(self.core.own()?),
             Some(_) => None,
         };
-        let (request, copying) = self.on_connection(|connection| {
-            let request = self.simple_for(connection, sql, Want::Copy)?;
-            // Nothing has waited since it was sent.
-            Ok((request, connection.copy()))
-        })?;
-        let mut this = CopyIn {
-            buffer: Vec::new(),
-            state: State::Begun,
-            copying: Some(copying),
-            request,
-            _turn: turn,
-        };
-        match this.request.next()? {
-            Some(Item::Message(Message::CopyInResponse(_))) => {
-                this.state = State::Sending;
-                Ok(this)
+        let (command, first) = Command::begin(self, sql)?;
+        match first {
+            Item::Message(Message::CopyInResponse(_)) => {
+                Ok(CopyIn { buffer: Vec::new(), command, _turn: turn })
             }
-            _ => Err(this.wrong("the statement takes no data; copy_in is for COPY .. FROM STDIN")),
+            _ => {
+                Err(command.wrong("the statement takes no data; copy_in is for COPY .. FROM STDIN"))
+            }
         }
     }
 
@@ -90,41 +83,97 @@ impl Client {
     /// ```
     pub fn copy_out(&self, sql: &str) -> Result<CopyOut, Error> {
         let turn = self.turn()?;
-        let (request, streaming) = self.on_connection(|connection| {
-            let request = self.simple_for(connection, sql, Want::Copy)?;
-            Ok((request, connection.stream()))
-        })?;
+        let (mut command, first) = Command::begin(self, sql)?;
         drop(turn);
-        let this = CopyOut { bytes: Bytes::new(), request, _streaming: streaming };
-        match this.request.next()? {
-            Some(Item::Message(Message::CopyOutResponse(_))) => Ok(this),
-            Some(Item::Message(Message::CopyInResponse(_))) => {
-                fail_copy(&this.request);
-                Err(this.wrong("the statement wants data; use copy_in"))
+        match first {
+            Item::Message(Message::CopyOutResponse(_)) => {
+                command.end(&[]);
+                let streaming = command.request.connection().stream();
+                Ok(CopyOut { bytes: Bytes::new(), command, _streaming: streaming })
             }
-            _ => Err(this.wrong("the statement sends no data; copy_out is for COPY .. TO STDOUT")),
+            Item::Message(Message::CopyInResponse(_)) => {
+                Err(command.wrong("the statement wants data; use copy_in"))
+            }
+            _ => {
+                Err(command.wrong("the statement sends no data; copy_out is for COPY .. TO STDOUT"))
+            }
         }
     }
 }
 
-/// Tells the server that no more data come. It must not wait, so that a destructor can do it.
-fn fail_copy(request: &Request) {
-    let mut bytes = BytesMut::new();
-    // It only fails for a text with a zero byte.
-    let _ = frontend::copy_fail("the client has given the COPY up", &mut bytes);
-    let _ = request.connection().outbox.append(|out| {
-        out.extend_from_slice(&bytes);
-        Ok::<_, io::Error>(())
-    });
+/// A command of COPY.
+///
+/// Its Sync is sent when it is certain that the server does not take it for data, and always
+/// exactly one: until then nobody else sends anything.
+struct Command {
+    request: Request,
+    /// Until the Sync is sent.
+    copying: Option<Copying>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// The server has not asked for data yet.
-    Begun,
-    Sending,
-    /// The server was told that this is all, or that there will be no more.
-    Over,
+impl Command {
+    /// Sends it, and waits for what the server says first.
+    fn begin(client: &Client, sql: &str) -> Result<(Self, Item), Error> {
+        let has_begin = Cell::new(false);
+        let mut command = client.on_connection(|connection| {
+            let own = client.own.as_deref();
+            let encode = |out: &mut BytesMut| {
+                // What begins its transaction may go with it.
+                has_begin.set(!out.is_empty());
+                encode::copy(sql, out)
+            };
+            let request = connection.request(Want::Copy, None, own, encode)?;
+            // Nothing has waited since it was sent.
+            Ok(Self { request, copying: Some(connection.copy()) })
+        })?;
+        let mut first = command.request.next_or_error()?;
+        if has_begin.get() && matches!(first, Some(Item::Complete)) {
+            first = command.request.next_or_error()?;
+        }
+        match first {
+            Some(item) => Ok((command, item)),
+            // The server skips everything up to a Sync.
+            None => Err(command.failure()),
+        }
+    }
+
+    /// The server has said that it failed: why.
+    fn failure(&mut self) -> Error {
+        self.end(&[]);
+        match self.request.finish() {
+            Err(error) => error,
+            Ok(()) => self.wrong("the server has ended the COPY before its data"),
+        }
+    }
+
+    fn wrong(&self, message: &'static str) -> Error {
+        let error = Error::new(ErrorKind::State, Phase::Copy, message);
+        error.at(&self.request.connection().host)
+    }
+
+    /// Sends the last of it, and the Sync, unless that was done. It does not wait, so that a
+    /// destructor can do it.
+    fn end(&mut self, last: &[u8]) {
+        let Some(copying) = self.copying.take() else { return };
+        let mut bytes = BytesMut::from(last);
+        encode::sync(&mut bytes);
+        // It fails when the connection has ended, which the answer tells.
+        let _ = self.request.connection().outbox.append(|out| {
+            out.extend_from_slice(&bytes);
+            Ok::<_, io::Error>(())
+        });
+        drop(copying);
+    }
+}
+
+impl Drop for Command {
+    fn drop(&mut self) {
+        let mut bytes = BytesMut::new();
+        // Where the server takes no data it ignores this (PostgreSQL's documentation, 55.2.6).
+        // It only fails for a text with a zero byte.
+        let _ = frontend::copy_fail("the client has given the COPY up", &mut bytes);
+        self.end(&bytes);
+    }
 }
 
 /// The data of a `COPY .. FROM STDIN`; see [`Client::copy_in`].
@@ -134,10 +183,8 @@ enum State {
 pub struct CopyIn<'a> {
     /// A message that begins with room for its head, or nothing.
     buffer: Vec<u8>,
-    state: State,
-    copying: Option<Copying>,
-    request: Request,
-    /// Dropped last, after the request was given up.
+    command: Command,
+    /// Dropped last, after the command was given up.
     _turn: Option<Turn<'a>>,
 }
 
@@ -150,21 +197,12 @@ impl CopyIn<'_> {
     /// [`may_have_run`](Error::may_have_run) the rows may be there.
     pub fn finish(mut self) -> Result<u64, Error> {
         self.send()?;
-        self.check()?;
         let mut bytes = BytesMut::new();
         frontend::copy_done(&mut bytes);
-        self.request.connection().append(&bytes)?;
-        self.state = State::Over;
-        // Others may send behind it.
-        self.copying = None;
-        match self.request.next()? {
-            None => Ok(self.request.affected()),
-            Some(Item::Message(Message::CopyInResponse(_))) => {
-                fail_copy(&self.request);
-                Err(self.wrong("a second COPY in one text; the first one is not undone"))
-            }
-            Some(_) => Err(self.wrong("the text of a COPY goes on behind it")),
-        }
+        Own::check_fiber().map_err(|error| Error::io(Phase::Copy, error))?;
+        self.command.end(&bytes);
+        self.command.request.finish()?;
+        Ok(self.command.request.affected())
     }
 
     /// Gives it up: the server keeps nothing of it.
@@ -173,31 +211,21 @@ impl CopyIn<'_> {
     ///
     /// The end of the connection; a cancel or a deadline.
     pub fn abort(mut self) -> Result<(), Error> {
-        self.give_up();
-        match self.request.finish() {
+        let mut bytes = BytesMut::new();
+        let _ = frontend::copy_fail("the client has given the COPY up", &mut bytes);
+        self.command.end(&bytes);
+        match self.command.request.finish() {
             // That is what was asked for.
             Err(error) if error.as_db_error().is_some() => Ok(()),
             result => result,
         }
     }
 
-    fn give_up(&mut self) {
-        self.buffer.clear();
-        if self.state == State::Sending && !self.request.has_failed() {
-            fail_copy(&self.request);
-        }
-        self.state = State::Over;
-        self.copying = None;
-    }
-
-    fn wrong(&self, message: &'static str) -> Error {
-        let error = Error::new(ErrorKind::State, Phase::Copy, message);
-        error.at(&self.request.connection().host)
-    }
-
-    /// Sends what is gathered.
+    /// Sends what is gathered. The server does not have to wait for the end to complain.
     fn send(&mut self) -> Result<(), Error> {
-        self.check()?;
+        if self.command.request.has_failed() {
+            return Err(self.command.failure());
+        }
         if self.buffer.len() <= HEAD_BYTES {
             return Ok(());
         }
@@ -205,21 +233,9 @@ impl CopyIn<'_> {
         let len = (self.buffer.len() - 1) as u32;
         self.buffer[0] = b'd';
         self.buffer[1..HEAD_BYTES].copy_from_slice(&len.to_be_bytes());
-        self.request.connection().append(&self.buffer)?;
+        self.command.request.connection().append(&self.buffer)?;
         self.buffer.clear();
         Ok(())
-    }
-
-    /// What the server has said so far; it does not have to wait for the end to complain.
-    fn check(&self) -> Result<(), Error> {
-        if self.state != State::Sending {
-            return Err(self.wrong("the COPY is over"));
-        }
-        if !self.request.has_failed() {
-            return Ok(());
-        }
-        self.request.finish()?;
-        Err(self.wrong("the server has ended the COPY before its data"))
     }
 }
 
@@ -245,15 +261,10 @@ impl Write for CopyIn<'_> {
     }
 }
 
-impl Drop for CopyIn<'_> {
-    fn drop(&mut self) {
-        self.give_up();
-    }
-}
-
 impl fmt::Debug for CopyIn<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CopyIn").field("state", &self.state).finish_non_exhaustive()
+        let host = &self.command.request.connection().host;
+        f.debug_struct("CopyIn").field("host", host).finish_non_exhaustive()
     }
 }
 
@@ -265,28 +276,21 @@ impl fmt::Debug for CopyIn<'_> {
 #[must_use = "the data have to be taken"]
 pub struct CopyOut {
     bytes: Bytes,
-    request: Request,
+    command: Command,
     _streaming: Streaming,
 }
 
 impl CopyOut {
-    fn wrong(&self, message: &'static str) -> Error {
-        let error = Error::new(ErrorKind::State, Phase::Copy, message);
-        error.at(&self.request.connection().host)
-    }
-
     fn next_piece(&mut self) -> Result<Option<Bytes>, Error> {
         if !self.bytes.is_empty() {
             return Ok(Some(std::mem::take(&mut self.bytes)));
         }
-        match self.request.next()? {
-            None => Ok(None),
-            Some(Item::Data(bytes)) => Ok(Some(bytes)),
-            Some(Item::Message(Message::CopyInResponse(_))) => {
-                fail_copy(&self.request);
-                Err(self.wrong("the text of a COPY goes on behind it with another one"))
+        loop {
+            match self.command.request.next()? {
+                None => return Ok(None),
+                Some(Item::Data(bytes)) => return Ok(Some(bytes)),
+                Some(_) => {}
             }
-            Some(_) => Err(self.wrong("the text of a COPY goes on behind it")),
         }
     }
 }
@@ -325,6 +329,7 @@ impl Read for CopyOut {
 
 impl fmt::Debug for CopyOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CopyOut").finish_non_exhaustive()
+        let host = &self.command.request.connection().host;
+        f.debug_struct("CopyOut").field("host", host).finish_non_exhaustive()
     }
 }

@@ -126,6 +126,14 @@ pub(super) fn sync(out: &mut BytesMut) {
     out.put_slice(&SYNC);
 }
 
+/// A statement of COPY, and Flush: its Sync comes when there are no more data.
+pub(super) fn copy(sql: &str, out: &mut BytesMut) -> Result<(), Error> {
+    check_len(sql)?;
+    prefix(sql, out)?;
+    out.put_slice(&[b'H', 0, 0, 0, 4]);
+    Ok(())
+}
+
 /// A text of statements without parameters, in the simple protocol, which has its own Sync.
 pub(super) fn simple(sql: &str, out: &mut BytesMut) -> Result<(), Error> {
     check_len(sql)?;

@@ -24,7 +24,7 @@ const GATHER_TIME: Duration = Duration::from_millis(1);
 const GATHER_TIME_PART: u64 = 4;
 /// Not more than this part of the answers under way, so that the server never waits for requests:
 /// each waits for a part of the time only that it was under way.
-const GATHER_PART: usize = 4;
+const GATHER_PART: usize = 2;
 /// The highest mark. A mark beyond half of a receive buffer would never be reached.
 const LOW_WATER_MAX: usize = 16 * 1024;
 
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_part_of_many_quick_ones_is_awaited() {
-        assert_eq!(after_answers_every(9_000).wanted(16), 4 * 40);
+        assert_eq!(after_answers_every(9_000).wanted(16), 8 * 40);
         assert_eq!(after_answers_every(9_000).wanted(10_000), 27 * 40);
         assert_eq!(after_answers_every(1).wanted(1_000_000), LOW_WATER_MAX);
     }
@@ -156,10 +156,10 @@ mod tests {
     #[test]
     fn about_the_same_mark_is_left() {
         let gather = after_answers_every(9_000);
-        gather.mark.set(150);
-        assert_eq!(gather.wanted(16), 150);
+        gather.mark.set(300);
+        assert_eq!(gather.wanted(16), 300);
         gather.mark.set(1000);
-        assert_eq!(gather.wanted(16), 160);
+        assert_eq!(gather.wanted(16), 320);
         assert_eq!(gather.wanted(3), 1);
     }
 }

@@ -20,6 +20,7 @@ mod listen;
 mod metrics;
 mod pending;
 mod pool;
+mod prepare;
 mod reader;
 mod request;
 mod row;
@@ -27,6 +28,7 @@ mod socket;
 mod sqlstate;
 mod startup;
 mod statement;
+mod statements;
 mod transaction;
 pub mod types;
 

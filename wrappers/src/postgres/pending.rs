@@ -35,6 +35,8 @@ pub(super) enum Item {
     /// What one message of COPY carried.
     Data(Bytes),
     Message(Message),
+    /// The end of a command of COPY.
+    Complete,
 }
 
 impl Item {
@@ -42,7 +44,7 @@ impl Item {
         match self {
             Self::Row(row) => row.bytes(),
             Self::Data(bytes) => bytes.len() + size_of::<Self>(),
-            Self::Message(_) => size_of::<Self>(),
+            Self::Message(_) | Self::Complete => size_of::<Self>(),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! A pool of clients: one connection each, for one fiber at a time.
 //!
-//! The rule of this file: a session comes back as it is. What was `SET` in it, or listened to, is
-//! there for the next one.
+//! The rule of this file: a session comes back as it is. What was `SET` in it is there for the next
+//! one.
 
 use std::fmt;
 use std::ops::Deref;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::client::{Client, IntoConfig};
@@ -27,8 +28,8 @@ impl Manage for Manager {
     }
 
     fn is_usable(&self, client: &Client) -> bool {
-        // One that is inside of a transaction is none: its client belongs to the closure.
-        !client.is_closed()
+        // Nobody else may have a clone of it, a listener for example.
+        !client.is_closed() && Rc::strong_count(&client.core) == 1
     }
 
     fn check(&self, client: &Client) -> Result<(), Error> {
@@ -130,6 +131,8 @@ impl fmt::Debug for Pool {
 }
 
 /// A client that belongs to a [`Pool`], and goes back when it is dropped.
+///
+/// It does not if a clone of it is left then: whoever has that keeps the connection.
 pub struct PooledClient(Lent<Manager>);
 
 impl PooledClient {

@@ -7,6 +7,7 @@
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use cede_fiber::{Park, Wait, WaitKind, is_cancelled, shield};
@@ -20,6 +21,9 @@ use super::pending::{Again, Item, Pending, Want};
 use super::row::Row;
 use super::sqlstate::SqlState;
 
+/// The longest time for the cancel request of a runtime that shuts down.
+const LAST_CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
+
 impl Connection {
     /// The life of the reader. `read` was read already.
     pub(super) fn read(&self, read: &[u8]) {
@@ -32,7 +36,12 @@ impl Connection {
         }
         let _end = End(self);
         let mut input = Input::new(read, self.message_bytes_max);
-        self.fail(self.read_all(&mut input));
+        let error = self.read_all(&mut input);
+        if self.is_leaving.get() && !self.is_idle() {
+            // Nobody else is left to have the server stop.
+            shield(|| self.cancel_once(LAST_CANCEL_TIMEOUT));
+        }
+        self.fail(error);
     }
 
     /// Ends with the reason why there is nothing more to read.
@@ -65,11 +74,27 @@ impl Connection {
     #[inline]
     fn read_some(&self, space: &mut [u8]) -> io::Result<usize> {
         match self.gather.read(&self.stream, space, self.under_way()) {
-            // The runtime shuts down: those who are under way are still served.
-            Err(error) if is_cancelled(&error) && !self.is_idle() => {
+            // The runtime shuts down: those who still wait are served.
+            Err(error) if is_cancelled(&error) => {
+                self.is_leaving.set(true);
+                if !self.is_waited_for() {
+                    return Err(error);
+                }
                 shield(|| self.gather.read(&self.stream, space, self.under_way()))
             }
             read => read,
+        }
+    }
+
+    /// Whether anybody waits for an answer.
+    fn is_waited_for(&self) -> bool {
+        self.queue.borrow().iter().any(|pending| !pending.is_abandoned())
+    }
+
+    /// The reader only stays for those who wait: is it the time to go?
+    pub(super) fn leave_in_time(&self) {
+        if self.is_leaving.get() && !self.is_waited_for() {
+            let _ = self.stream.shutdown();
         }
     }
 
@@ -82,8 +107,8 @@ impl Connection {
         while let Some((tag, body)) = input.next().map_err(malformed)? {
             match tag {
                 b'D' => self.data_row(input, body)?,
-                // ParseComplete, BindComplete, CloseComplete, CopyDone, EmptyQueryResponse.
-                b'1' | b'2' | b'3' | b'c' | b'I' => self.head(tag)?.has_begun.set(true),
+                // ParseComplete, BindComplete, CloseComplete, CopyDone.
+                b'1' | b'2' | b'3' | b'c' => self.head(tag)?.has_begun.set(true),
                 b'C' => self.command_complete(input.body(body))?,
                 b'Z' => self.ready_for_query(input.body(body))?,
                 _ => self.rare(input, tag, body)?,
@@ -164,7 +189,16 @@ impl Connection {
         head.has_begun.set(true);
         head.affected.set(affected(tag));
         head.was_rollback.set(tag == b"ROLLBACK");
+        Self::complete(&head);
         Ok(())
+    }
+
+    /// A command is over. What belongs to COPY hears of it before its Sync.
+    #[inline]
+    fn complete(head: &Pending) {
+        if head.want == Want::Copy && !head.is_abandoned() {
+            head.push(Item::Complete);
+        }
     }
 
     #[inline]
@@ -203,6 +237,11 @@ impl Connection {
         }
         let message = parse(tag, input.body(body)).map_err(malformed)?;
         match message {
+            Message::EmptyQueryResponse => {
+                let head = self.head(tag)?;
+                head.has_begun.set(true);
+                Self::complete(&head);
+            }
             Message::ErrorResponse(body) => {
                 let error = DbError::parse(&mut body.fields()).map_err(malformed)?;
                 return self.error(error);
@@ -227,7 +266,11 @@ impl Connection {
             Message::CopyInResponse(_) => {
                 let head = self.head(tag)?;
                 head.has_begun.set(true);
-                if head.want != Want::Copy || head.is_abandoned() {
+                if head.want == Want::Copy && head.is_abandoned() {
+                    // Who gave it up has told the server already.
+                    return Ok(());
+                }
+                if head.want != Want::Copy {
                     // Requests behind it would be taken for the data.
                     let text = "a statement wants to be sent data: use `copy_in`. The connection \
                          is closed";

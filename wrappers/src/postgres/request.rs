@@ -86,6 +86,24 @@ impl Request {
         }
     }
 
+    /// The next part of an answer whose end the server does not send of its own accord; `None` when
+    /// it has failed.
+    ///
+    /// # Errors
+    ///
+    /// A cancel or a deadline.
+    pub(super) fn next_or_error(&self) -> Result<Option<Item>, Error> {
+        loop {
+            if let Some(item) = self.pending.pop() {
+                return Ok(Some(item));
+            }
+            if self.has_failed() {
+                return Ok(None);
+            }
+            self.wait()?;
+        }
+    }
+
     /// Whether the server has said that it failed; the answer may not be complete.
     pub(super) fn has_failed(&self) -> bool {
         self.pending.is_done() || self.pending.error.borrow().is_some()

@@ -336,7 +336,7 @@ impl Own {
     }
 
     /// A fiber that was cancelled, or whose deadline has passed, does not commit.
-    fn check_fiber() -> std::io::Result<()> {
+    pub(super) fn check_fiber() -> std::io::Result<()> {
         match cede_fiber::deadline() {
             None => Park::begin().map(drop),
             Some(_) => sleep(Duration::ZERO),
