@@ -22,6 +22,9 @@ use super::server::Server;
 use crate::backoff::Backoff;
 use crate::pool::PoolMetrics;
 
+/// How often a command is sent again that has not left this process when its connection was lost.
+const RESENDS_MAX: usize = 8;
+
 /// A server, for all fibers of a shard, on one connection.
 ///
 /// A clone is another handle to the same connection. Commands of many fibers are sent together as
@@ -249,6 +252,7 @@ impl Shared {
         mut send: impl FnMut(&Connection) -> Result<T, Ended>,
     ) -> RedisResult<T> {
         add(&self.server.counters.commands, 1);
+        let mut resends = 0;
         loop {
             let connection = match self.connection(name) {
                 Ok(connection) => connection,
@@ -259,7 +263,7 @@ impl Shared {
             };
             match send(&connection) {
                 Ok(value) => return Ok(value),
-                Err(Ended::Unsent) => {}
+                Err(Ended::Unsent) if resends < RESENDS_MAX => resends += 1,
                 Err(ended) => return Err(self.failed(name, &connection, ended)),
             }
         }
@@ -274,7 +278,8 @@ impl Shared {
                 let phase = if sent { Phase::Command } else { Phase::Queue };
                 self.server.failure(phase, cause).of_command(name, sent).into()
             }
-            Ended::Lost | Ended::Unsent => connection.failure().of_command(name, true).into(),
+            Ended::Lost => connection.failure().of_command(name, true).into(),
+            Ended::Unsent => connection.failure().of_command(name, false).into(),
         };
         tracing::debug!(host = &*self.server.host, error = %error, "a Redis command has failed");
         error

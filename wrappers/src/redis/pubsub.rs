@@ -24,6 +24,7 @@ use super::client::Client;
 use super::error::Phase;
 use super::link::{Input, Link};
 use super::metrics::add;
+use super::resp::push_kind;
 use super::server::Server;
 use crate::backoff::Backoff;
 use crate::stream::Stream;
@@ -453,7 +454,7 @@ impl Shared {
             while confirmations > 0 {
                 match self.next(&link.stream, &mut link.input).map_err(failed)? {
                     Value::ServerError(error) => return Err(error.into()),
-                    value => confirmations -= usize::from(self.message(value).is_none()),
+                    value => confirmations -= usize::from(self.is_confirmation(value)),
                 }
             }
             // While this waited, others may have changed what is wanted.
@@ -489,7 +490,7 @@ impl Shared {
                 match self.next(stream, input)? {
                     Value::ServerError(error) => self.confirm(Err(error.into()))?,
                     value => {
-                        if self.message(value).is_none() {
+                        if self.is_confirmation(value) {
                             self.confirm(Ok(()))?;
                         }
                     }
@@ -502,26 +503,33 @@ impl Shared {
         }
     }
 
-    /// Queues a message; `None` for what is none.
-    fn message(&self, value: Value) -> Option<()> {
+    /// Queues a message, and says whether it was a confirmation instead. Anything else is nobody's.
+    fn is_confirmation(&self, value: Value) -> bool {
         let info = match value {
             Value::Push { kind, data } => PushInfo { kind, data },
             Value::Array(items) => {
                 let mut items = items.into_iter();
-                let Some(Value::BulkString(kind)) = items.next() else { return None };
-                let kind = match &*kind {
-                    b"message" => PushKind::Message,
-                    b"pmessage" => PushKind::PMessage,
-                    b"smessage" => PushKind::SMessage,
-                    _ => return None,
-                };
-                PushInfo { kind, data: items.collect() }
+                let Some(Value::BulkString(kind)) = items.next() else { return false };
+                let Ok(kind) = String::from_utf8(kind) else { return false };
+                PushInfo { kind: push_kind(kind), data: items.collect() }
             }
-            _ => return None,
+            _ => return false,
         };
-        let message = Msg::from_push_info(info)?;
-        self.push(Event::Message(message));
-        Some(())
+        let is_confirmation = matches!(
+            info.kind,
+            PushKind::Subscribe
+                | PushKind::PSubscribe
+                | PushKind::SSubscribe
+                | PushKind::Unsubscribe
+                | PushKind::PUnsubscribe
+                | PushKind::SUnsubscribe
+        );
+        match Msg::from_push_info(info) {
+            Some(message) => self.push(Event::Message(message)),
+            None if !is_confirmation => add(&self.server.counters.unasked, 1),
+            None => {}
+        }
+        is_confirmation
     }
 
     /// The command that was sent first and is not confirmed is now, in part at least.

@@ -448,7 +448,8 @@ pub(super) fn server_error(text: &[u8]) -> Result<Value, ProtocolError> {
     }
 }
 
-fn push_kind(kind: String) -> PushKind {
+/// What a message is, by the name of its kind.
+pub(super) fn push_kind(kind: String) -> PushKind {
     match kind.as_str() {
         "invalidate" => PushKind::Invalidate,
         "message" => PushKind::Message,
