@@ -123,7 +123,7 @@ mod tests {
                     let (mut stream, _) = listener.accept().unwrap();
                     let mut buf = [0; 1024];
                     for answer in ["+PONG\r\n+OK\r\n+OK\r\n", "+OK\r\n", "+OK\r\n$1\r\nx\r\n"] {
-                        stream.read(&mut buf).unwrap();
+                        assert!(stream.read(&mut buf).unwrap() > 0);
                         stream.write_all(answer.as_bytes()).unwrap();
                     }
                 });
