@@ -157,6 +157,22 @@ pub(crate) fn send_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Res
     })
 }
 
+/// `SO_RCVLOWAT`: how many bytes make a socket readable.
+pub(crate) fn set_receive_low_water(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes.max(1)).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the value is valid for reads of the size given.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const bytes).cast(),
+            size_of_val(&bytes) as libc::socklen_t,
+        )
+    };
+    check(result as libc::ssize_t).map(drop)
+}
+
 /// How many bytes a vectored read asks the kernel for, and whether that is all of them.
 pub(crate) fn asked(bufs: &[IoSliceMut<'_>]) -> (usize, bool) {
     (bufs.iter().map(|b| b.len()).sum(), bufs.len() <= libc::UIO_MAXIOV as usize)

@@ -337,7 +337,7 @@ impl Connection {
         self.outbox.close();
         // It may be closed already.
         let _ = self.stream.shutdown();
-        let handed = self.outbox.handed();
+        let taken = self.outbox.taken();
         let mut queue = self.queue.borrow_mut();
         let queue = &mut *queue;
         for index in std::mem::take(&mut queue.order) {
@@ -352,7 +352,7 @@ impl Connection {
                     continue;
                 }
             };
-            *slot = Slot::Lost { unsent: begins_at >= handed };
+            *slot = Slot::Lost { unsent: begins_at >= taken };
             ticket.wake();
         }
         self.waiting.take().into_iter().for_each(|ticket| {
