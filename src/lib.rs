@@ -80,3 +80,8 @@ struct RedisGuide;
 #[cfg(all(doctest, feature = "postgres"))]
 #[doc = include_str!("../docs/postgres.md")]
 struct PostgresGuide;
+
+/// The programs of the guide to SQLite compile and run.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../docs/sqlite.md")]
+struct SqliteGuide;

@@ -19,6 +19,12 @@ pub fn allowed() -> io::Result<Vec<usize>> {
 
 /// Pins the calling thread, and the threads that it starts from now on, to these cores.
 pub fn pin(cores: &[usize]) -> io::Result<()> {
+    // The number of the calling thread.
+    pin_thread(0, cores)
+}
+
+/// Pins this thread of any process, and what it starts from now on.
+pub fn pin_thread(thread: libc::pid_t, cores: &[usize]) -> io::Result<()> {
     let mut set = empty();
     for &core in cores {
         if core >= libc::CPU_SETSIZE as usize {
@@ -27,10 +33,14 @@ pub fn pin(cores: &[usize]) -> io::Result<()> {
         // SAFETY: the core is below CPU_SETSIZE, so its bit is inside of the set.
         unsafe { libc::CPU_SET(core, &mut set) };
     }
-    // SAFETY: the pointer is valid for reads of the given size; 0 is the calling thread.
-    let set_to = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
+    // SAFETY: the pointer is valid for reads of the given size.
+    let set_to = unsafe { libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &set) };
     if set_to != 0 {
         let error = io::Error::last_os_error();
+        if error.raw_os_error() == Some(libc::ESRCH) {
+            // So that a caller can tell who has ended meanwhile.
+            return Err(error);
+        }
         return Err(io::Error::new(
             error.kind(),
             format!("cannot pin to cores {cores:?}: {error}"),

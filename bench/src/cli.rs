@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use lexopt::prelude::*;
 
+use crate::database::Database;
 use crate::scenario::{Params, Scenario};
 use crate::scenarios;
 
@@ -80,6 +81,7 @@ pub struct Entry {
     pub params: Params,
     pub quick: bool,
     pub cores: Vec<usize>,
+    pub database: Option<Database>,
 }
 
 impl Entry {
@@ -94,6 +96,9 @@ impl Entry {
         ];
         if self.quick {
             args.push("--quick".to_owned());
+        }
+        if let Some(database) = self.database {
+            args.push(format!("--database={database}"));
         }
         args
     }
@@ -188,10 +193,14 @@ fn parse_load(parser: &mut lexopt::Parser) -> Result<bool, String> {
 
 fn parse_contestant(mut parser: lexopt::Parser) -> Result<Command, String> {
     let mut words = Vec::new();
-    let mut quick = false;
+    let (mut quick, mut database) = (false, None);
     while let Some(word) = parser.next().map_err(said)? {
         match word {
             Long("quick") => quick = true,
+            Long("database") => {
+                let text = parser.value().map_err(said)?.string().map_err(said)?;
+                database = Some(text.parse()?);
+            }
             Value(word) => words.push(word.string().map_err(said)?),
             other => return Err(said(other.unexpected())),
         }
@@ -203,7 +212,7 @@ fn parse_contestant(mut parser: lexopt::Parser) -> Result<Command, String> {
         .split(',')
         .map(|core| core.parse().map_err(|_| format!("\"{core}\" is not the number of a core")))
         .collect::<Result<_, String>>()?;
-    Ok(Command::Contestant(Entry { scenario, who, params, quick, cores }))
+    Ok(Command::Contestant(Entry { scenario, who, params, quick, cores, database }))
 }
 
 fn file(parser: &mut lexopt::Parser) -> Result<PathBuf, String> {
@@ -277,6 +286,7 @@ mod tests {
             ("--version", "--version"),
             ("contestant yield", "contestant takes"),
             ("contestant yield go {} x", "not the number of a core"),
+            ("contestant yield go {} 0 --database=x", "not an address"),
         ] {
             let message = parsed(line).expect_err(line);
             assert!(message.contains(part), "{line}: {message}");
@@ -292,6 +302,7 @@ mod tests {
             params: params.clone(),
             quick: true,
             cores: vec![0, 1],
+            database: Some(Database { address: ([127, 0, 0, 1], 5432).into(), pid: 4711 }),
         };
         let read = match parse(entry.to_args().into_iter().map(OsString::from)) {
             Ok(Command::Contestant(read)) => read,
@@ -301,6 +312,7 @@ mod tests {
         assert_eq!(read.who, entry.who);
         assert_eq!(read.params, params);
         assert_eq!(read.cores, entry.cores);
+        assert_eq!(read.database, entry.database);
         assert!(read.quick);
     }
 }

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::affinity;
+use crate::databases;
 use crate::golang;
 use crate::machine;
 use crate::memory;
@@ -28,7 +29,18 @@ enum Finding {
 /// Prints the findings; whether every contestant can run.
 pub fn examine() -> bool {
     println!("{}, commit {}", machine::description(), machine::commit());
-    let findings = [go(), nginx(), wrk(), cores(), memory_size(), kernel(), governor(), load()];
+    let findings = [
+        go(),
+        nginx(),
+        postgres(),
+        redis(),
+        wrk(),
+        cores(),
+        memory_size(),
+        kernel(),
+        governor(),
+        load(),
+    ];
     for finding in &findings {
         match finding {
             Finding::Good(text) => println!("  ok       {text}"),
@@ -55,6 +67,26 @@ fn nginx() -> Finding {
         None => {
             let users = users_of(Need::Nginx);
             Finding::Fault(format!("nginx, for {users}: {}", nginx::INSTALL))
+        }
+    }
+}
+
+fn postgres() -> Finding {
+    match databases::postgres_version() {
+        Some(version) => Finding::Good(format!("PostgreSQL {version}")),
+        None => {
+            let users = users_of(Need::Postgres);
+            Finding::Fault(format!("PostgreSQL, for {users}: {}", databases::INSTALL_POSTGRES))
+        }
+    }
+}
+
+fn redis() -> Finding {
+    match databases::redis_version() {
+        Some(version) => Finding::Good(format!("Redis {version}")),
+        None => {
+            let users = users_of(Need::Redis);
+            Finding::Fault(format!("Redis, for {users}: {}", databases::INSTALL_REDIS))
         }
     }
 }

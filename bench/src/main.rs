@@ -16,6 +16,8 @@
 mod affinity;
 mod cli;
 mod compare;
+mod database;
+mod databases;
 mod doctor;
 mod epoll;
 mod golang;

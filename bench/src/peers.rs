@@ -21,6 +21,8 @@ pub fn version(who: &str) -> Option<String> {
         "may" if who.contains("minihttp") => {
             locked_version(LOCK, "may_minihttp").map(str::to_owned)
         }
+        // The crate is named as the server.
+        "redis-rs" => locked_version(LOCK, "redis").map(str::to_owned),
         name => locked_version(LOCK, name).map(str::to_owned),
     }
 }
@@ -105,7 +107,7 @@ pub fn failed(error: impl std::fmt::Display) -> Miss {
     Miss::Failed(error.to_string())
 }
 
-fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+pub fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::affinity;
 use crate::cli::{Entry, RunOptions};
 use crate::compare::Comparison;
+use crate::databases::{self, Running};
 use crate::doctor;
 use crate::golang;
 use crate::machine;
@@ -43,6 +44,7 @@ pub fn run_and_report(options: &RunOptions) -> Result<bool, String> {
     }
     let mut reports = Vec::new();
     for scenario in &options.scenarios {
+        run.start_database(scenario);
         run.announce(scenario);
         let by_wrk = options.wrk && http::wrk_can(scenario);
         for mut params in (scenario.cases)() {
@@ -99,6 +101,7 @@ fn contestant_outcome(entry: &Entry) -> Outcome {
         quick: entry.quick,
         cores: entry.cores.clone(),
         spare_cores,
+        database: entry.database,
     };
     match contestant.program {
         Program::Rust(function) | Program::Beside(_, function) => function(&job),
@@ -112,6 +115,8 @@ struct Run<'a> {
     cores: Vec<usize>,
     /// What some contestants need and this machine has not, and why.
     missing: Vec<(Need, String)>,
+    /// What runs for the contestants of the present scenario.
+    database: Option<Running>,
     machine: String,
     commit: String,
     style: Style,
@@ -125,7 +130,8 @@ impl<'a> Run<'a> {
         let cores = affinity::allowed().map_err(|e| format!("the cores cannot be read: {e}"))?;
         let contestants = || options.scenarios.iter().flat_map(|s| s.contestants);
         let needed = |need| contestants().any(|c| c.program.need() == Some(need));
-        let missing = [Need::Go, Need::Nginx].into_iter().filter(|need| needed(*need));
+        let needs = [Need::Go, Need::Nginx, Need::Postgres, Need::Redis];
+        let missing = needs.into_iter().filter(|need| needed(*need));
         let missing = missing.filter_map(|need| Some((need, why_missing(need)?))).collect();
         let turns: usize =
             options.scenarios.iter().map(|s| (s.cases)().len() * s.contestants.len()).sum();
@@ -133,6 +139,7 @@ impl<'a> Run<'a> {
             options,
             cores,
             missing,
+            database: None,
             machine: machine::description(),
             commit: machine::commit(),
             style: Style::of_stdout(),
@@ -147,7 +154,24 @@ impl<'a> Run<'a> {
         for contestant in scenario.contestants {
             println!("  {:width$}  {}", contestant.who, standing::settings(contestant));
         }
+        if let Some(database) = &self.database {
+            println!("  {:width$}  {}", "", database.settings);
+        }
         println!();
+    }
+
+    /// Ends the database of the scenario before, and starts the one that this one needs, if any. One
+    /// that does not start is missing.
+    fn start_database(&mut self, scenario: &Scenario) {
+        self.database = None;
+        let needs = scenario.contestants.iter().filter_map(|c| c.program.need());
+        let need = needs.into_iter().find(|need| {
+            databases::is_one(*need) && self.missing.iter().all(|(missing, _)| missing != need)
+        });
+        match need.map(databases::start).transpose() {
+            Ok(running) => self.database = running,
+            Err((need, why)) => self.missing.push((need, why)),
+        }
     }
 
     fn case(&mut self, scenario: &'static Scenario, params: &Params) -> Vec<Report> {
@@ -186,6 +210,7 @@ impl<'a> Run<'a> {
             params: params.clone(),
             quick: self.options.quick,
             cores: cores.to_vec(),
+            database: self.database.as_ref().map(Running::database),
         };
         let sample = process::contest(&entry.to_args(), Duration::from_secs(ROUND_SECONDS_MAX))?;
         let finite = sample.values.iter().all(|value| value.is_finite());
@@ -198,7 +223,9 @@ impl<'a> Run<'a> {
     /// One report for each measure, all from the same processes.
     fn reports(&self, scenario: &Scenario, params: &Params, standings: &[Standing]) -> Vec<Report> {
         let settings = standings.iter().map(|s| (s.contestant.who.to_owned(), s.settings()));
-        let settings: BTreeMap<_, _> = settings.collect();
+        let database =
+            self.database.as_ref().map(|d| ("(database)".to_owned(), d.settings.clone()));
+        let settings: BTreeMap<_, _> = settings.chain(database).collect();
         let notes = standing::notes(standings);
         let of_measure = |(i, measure): (usize, &Measure)| {
             let rows: Vec<Row> = standings.iter().filter_map(|s| s.row(i)).collect();
@@ -230,6 +257,7 @@ fn why_missing(need: Need) -> Option<String> {
     match need {
         Need::Go => golang::build().err(),
         Need::Nginx => nginx::missing(),
+        Need::Postgres | Need::Redis => databases::missing(need),
     }
 }
 
@@ -259,6 +287,7 @@ mod tests {
             params: Params::new(),
             quick: true,
             cores: vec![0],
+            database: None,
         };
         assert!(matches!(contest(&entry("yield")), Answer::Failed(why) if why.contains("nobody")));
         assert!(matches!(contest(&entry("none")), Answer::Failed(_)));

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::database::Database;
 use crate::memory;
 use crate::sample::{Miss, Outcome};
 
@@ -85,6 +86,10 @@ impl Program {
 pub enum Need {
     Go,
     Nginx,
+    /// The runner starts it for the scenario, and fills it with rows.
+    Postgres,
+    /// The same.
+    Redis,
 }
 
 /// What one contestant is asked to do in one round.
@@ -97,6 +102,8 @@ pub struct Job {
     pub cores: Vec<usize>,
     /// Cores that it may pin itself to besides, if the machine has any.
     pub spare_cores: Vec<usize>,
+    /// The server that runs for contestants that need one.
+    pub database: Option<Database>,
 }
 
 impl Job {
@@ -110,6 +117,10 @@ impl Job {
     pub fn word(&self, name: &str) -> Result<&str, Miss> {
         let value = self.params.0.get(name).and_then(Value::as_str);
         value.ok_or_else(|| Miss::Failed(format!("the parameter \"{name}\" is not a word")))
+    }
+
+    pub fn database(&self) -> Result<Database, Miss> {
+        self.database.ok_or_else(|| Miss::Failed("nobody started a database".to_owned()))
     }
 
     /// A count of operations: `full`, or `quick` under `--quick`.
@@ -206,6 +217,7 @@ mod tests {
             quick: true,
             cores: vec![0],
             spare_cores: vec![],
+            database: None,
         };
         assert_eq!(job.number("fibers").ok(), Some(1000));
         assert_eq!(job.word("shards").ok(), Some("busy"));
@@ -224,6 +236,7 @@ mod tests {
             quick: false,
             cores: vec![0],
             spare_cores: vec![],
+            database: None,
         };
         assert!(job.needs_memory(1).is_ok());
         assert!(matches!(job.needs_memory(u64::MAX), Err(Miss::Skipped(_))));

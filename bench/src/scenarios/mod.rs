@@ -10,8 +10,12 @@ pub mod http;
 mod million;
 mod mutex;
 mod ping_pong;
+mod postgres;
+mod redis;
+pub mod rows;
 mod slides;
 mod spawn_join;
+mod sqlite;
 mod tcp;
 mod timers;
 mod wake_across;
@@ -43,6 +47,10 @@ pub static ALL: &[&Scenario] = &[
     &http::JSON,
     &http::IDLE,
     &http::TAIL,
+    &sqlite::SCENARIO,
+    &http::POSTGRES,
+    &postgres::SCENARIO,
+    &redis::SCENARIO,
 ];
 
 pub fn find(name: &str) -> Result<&'static Scenario, String> {
@@ -139,8 +147,20 @@ mod tests {
 
     #[test]
     fn scenarios_have_unique_names_and_known_contestants() {
-        const KNOWN: [&str; 9] =
-            ["cede", "floor", "corosensei", "may", "tokio", "hyper", "axum", "nginx", "go"];
+        const KNOWN: [&str; 12] = [
+            "cede",
+            "floor",
+            "corosensei",
+            "may",
+            "tokio",
+            "hyper",
+            "axum",
+            "nginx",
+            "go",
+            "rusqlite",
+            "tokio-postgres",
+            "redis-rs",
+        ];
         for (i, scenario) in ALL.iter().enumerate() {
             assert!(ALL.iter().skip(i + 1).all(|other| other.name != scenario.name));
             assert!(!(scenario.cases)().is_empty());

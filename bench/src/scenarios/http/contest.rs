@@ -52,7 +52,7 @@ pub fn with_server<T>(
 pub fn with_server_on<T>(
     server_cores: &[usize],
     load_cores: &[usize],
-    serve: Serve,
+    serve: impl FnOnce(&Place) -> Result<(), Miss>,
     drive: impl FnOnce(&Server, &Place) -> Result<T, Miss>,
 ) -> Result<T, Miss> {
     let place = Place::find()?;

@@ -16,6 +16,7 @@ mod hello;
 mod idle;
 mod json;
 mod load;
+mod postgres;
 mod response;
 mod servers;
 mod tail;
@@ -26,6 +27,7 @@ pub use hello::{CHURN, HELLO, LOAD_PARAM, LOAD_WRK, PIPELINED, wrk_can};
 pub use idle::SCENARIO as IDLE;
 pub use json::SCENARIO as JSON;
 pub use load::wrk_missing;
+pub use postgres::SCENARIO as POSTGRES;
 pub use tail::SCENARIO as TAIL;
 
 /// The two figures of the scenarios that are about CPU time.
