@@ -231,12 +231,11 @@ fn a_master_that_dies_is_replaced() {
     let configs = cluster.configs();
     in_runtime(move || {
         let mut client = ClusterClient::connect(&configs).unwrap();
-        let _: () = client.set("{06S}k", 1).unwrap();
-        let copies: i32 = cmd("WAIT")
-            .arg(1)
-            .arg(60_000)
-            .query(&mut client.client_of("{06S}k").unwrap().dedicated().unwrap())
-            .unwrap();
+        // It waits for what the same connection has written.
+        let mut own = client.client_of("{06S}k").unwrap().dedicated().unwrap();
+        let _: () = own.set("{06S}k", 1).unwrap();
+        let copies: i32 = cmd("WAIT").arg(1).arg(60_000).query(&mut own).unwrap();
+        drop(own);
         assert_eq!(copies, 1);
         let there = Arc::clone(&cluster);
         cede::blocking(move || there.nodes[0].kill()).unwrap();

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cede::redis::{Commands, PoolSettings, cmd, is_cancelled, is_timeout, may_have_run, pipe};
+use cede::redis::{
+    Commands, Pool, PoolSettings, cmd, is_cancelled, is_timeout, may_have_run, pipe,
+};
 
 use crate::server::Redis;
 use crate::{eventually, info, with_client};
@@ -166,4 +168,71 @@ fn server_kill(client: &cede::redis::Client) {
     let killed: i32 =
         cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").query(&mut &*client).unwrap();
     assert!(killed > 0);
+}
+
+#[test]
+fn a_pool_waits_counts_and_looks_after_its_connections() {
+    let server = Redis::start();
+    let url = server.url(0);
+    with_client(&server, move |client| {
+        let settings =
+            PoolSettings::new().size_max(2).wait_timeout(Some(Duration::from_millis(20)));
+        let pool = Pool::new(&url, settings).unwrap();
+        let (first, second) = (pool.get().unwrap(), pool.get().unwrap());
+        let error = pool.get().unwrap_err();
+        assert!(is_timeout(&error) && !may_have_run(&error), "{error}");
+        assert!(error.to_string().contains("queue"), "{error}");
+        let there = pool.clone();
+        let waiting = cede::spawn(move || cmd("PING").query::<String>(&mut there.get().unwrap()));
+        cede::yield_now();
+        assert_eq!((pool.metrics().waiting, pool.metrics().lent), (1, 2));
+        drop(first);
+        assert_eq!(waiting.join().unwrap().unwrap(), "PONG");
+        drop(second);
+        // The server closes those that are idle; nobody notices.
+        server_kill(&client);
+        for _ in 0..3 {
+            assert_eq!(cmd("ECHO").arg(7).query::<i32>(&mut pool.get().unwrap()).unwrap(), 7);
+        }
+        let metrics = pool.metrics();
+        assert_eq!((metrics.connects, metrics.timeouts, metrics.waits), (3, 1, 2));
+        assert_eq!(metrics.closed_for_health, 2);
+        assert!(metrics.wait_max >= Duration::from_millis(20));
+        assert_eq!(pool.command_metrics().commands, 4);
+        // One that fails in the middle is not lent again.
+        let mut own = pool.get().unwrap();
+        let failed = cede::with_deadline(Duration::from_millis(5), || {
+            own.blpop::<_, Option<(String, String)>>("none", 0.0)
+        });
+        assert!(failed.is_err());
+        drop(own);
+        assert_eq!(cmd("ECHO").arg(8).query::<i32>(&mut pool.get().unwrap()).unwrap(), 8);
+        pool.close();
+        assert!(pool.get().is_err());
+    });
+}
+
+/// A fiber that is unwound in the middle of a command leaves no answer behind for the next one.
+#[test]
+fn a_panic_in_the_middle_closes_it() {
+    let server = Redis::start();
+    with_client(&server, |client| {
+        struct Ask(cede::redis::Dedicated);
+        impl Drop for Ask {
+            fn drop(&mut self) {
+                // No wait works while a panic unwinds: this sends and does not get its answer.
+                assert!(cmd("ECHO").arg("lost").exec(&mut self.0).is_err());
+            }
+        }
+        let there = client.clone();
+        let fiber = cede::spawn(move || {
+            let _ask = Ask(there.dedicated().unwrap());
+            panic!("on purpose");
+        });
+        assert!(fiber.join().is_err());
+        for n in 0..3 {
+            let mut own = client.dedicated().unwrap();
+            assert_eq!(cmd("ECHO").arg(n).query::<i32>(&mut own).unwrap(), n);
+        }
+    });
 }

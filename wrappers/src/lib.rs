@@ -17,8 +17,16 @@
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod backoff;
 #[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, reason = "some of it only PostgreSQL needs")
+)]
 mod outbox;
 #[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, reason = "some of it only PostgreSQL needs")
+)]
 mod pool;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -29,6 +37,10 @@ pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod stream;
 #[cfg(all(feature = "tls", any(feature = "postgres", feature = "redis")))]
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, reason = "some of it only PostgreSQL needs")
+)]
 mod tls;
 
 #[cfg(any(feature = "postgres", feature = "redis"))]

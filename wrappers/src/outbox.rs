@@ -233,6 +233,7 @@ mod tests {
             outbox.close();
             writer.join().unwrap().unwrap();
             assert_eq!(append(&outbox, b"x").unwrap_err().kind(), io::ErrorKind::NotConnected);
+            assert_eq!((outbox.appended(), outbox.taken()), (12, 12));
         })
         .unwrap();
     }
