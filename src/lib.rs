@@ -61,6 +61,11 @@ pub use cede_wrappers::sqlite;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// The programs of the guide to porting compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/porting.md")]
+struct PortingGuide;
+
 /// The programs of the guide to HTTP compile, and run where they end.
 #[cfg(all(doctest, feature = "http"))]
 #[doc = include_str!("../docs/http.md")]
@@ -70,3 +75,13 @@ struct HttpGuide;
 #[cfg(all(doctest, feature = "redis"))]
 #[doc = include_str!("../docs/redis.md")]
 struct RedisGuide;
+
+/// The programs of the guide to PostgreSQL compile.
+#[cfg(all(doctest, feature = "postgres"))]
+#[doc = include_str!("../docs/postgres.md")]
+struct PostgresGuide;
+
+/// The programs of the guide to SQLite compile and run.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../docs/sqlite.md")]
+struct SqliteGuide;

@@ -241,6 +241,7 @@ fn p32_memory_is_level_over_rounds_of_chaos() {
         (0..2).for_each(|_| round(&services, &mut random));
         services.stop();
         let after = resident();
+        println!("grown by {}", after.saturating_sub(before));
         assert!(after < before + NOISE_BYTES, "{before} bytes, then {after}");
     });
 }

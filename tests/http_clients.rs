@@ -398,7 +398,7 @@ fn slow_readers_are_cut_off() {
 fn a_browser_shows_the_page() {
     let Some(_) = client("chromium") else { return };
     let (file, home) = (Temporary::new("browsed.db"), Temporary::new("browser"));
-    let quickstart = Program::start("quickstart", &["127.0.0.1:0", file.path()]);
+    let quickstart = Program::start("quickstart", &["127.0.0.1:0", "--database", file.path()]);
     let browse = |url: &str| {
         let mut chromium = client("chromium").unwrap();
         // Its sandbox does not work for root; it is shown nothing but this page.

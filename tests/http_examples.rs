@@ -1,6 +1,8 @@
 //! The example programs, as a newcomer would run them.
 
 mod http_common;
+#[path = "common/postgres.rs"]
+mod postgres;
 #[path = "common/program.rs"]
 mod program;
 
@@ -9,6 +11,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use http_common::{answers, read_all};
+use postgres::Postgres;
 use program::Program;
 
 fn talk(program: &Program, request: &str) -> Vec<u8> {
@@ -107,31 +110,61 @@ fn g15_no_descriptors_left_is_no_spin_and_passes() {
 }
 
 #[test]
-fn quickstart_shortens_links() {
-    let file = std::env::temp_dir().join(format!("cede-links-{}.db", std::process::id()));
-    let file = file.to_str().unwrap();
-    let mut program = Program::start("quickstart", &["127.0.0.1:0", file]);
+fn quickstart_shortens_links_with_sqlite() {
+    let folder = std::env::temp_dir().join(format!("cede-links-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    shortens_links(folder.join("links.db").to_str().unwrap());
+    // The last connection has cleaned up behind it.
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn quickstart_shortens_links_with_postgres() {
+    shortens_links(&Postgres::shared().url("postgres"));
+}
+
+/// The same requests, and the same answers, whatever the database.
+fn shortens_links(database: &str) {
+    let start = || Program::start("quickstart", &["127.0.0.1:0", "--database", database]);
+    let mut program = start();
     let mut curls = String::new();
     for _ in 0..2 {
         program.output.read_line(&mut curls).unwrap();
     }
     assert_eq!(curls.matches(&format!("http://{}/", program.addr)).count(), 2, "{curls}");
-    let page = answers(&talk(&program, "GET / HTTP/1.1\r\n%\r\n"));
-    assert!(page[0].header("content-type").unwrap().starts_with("text/html"));
-    let post = |json: &str| {
+    let get = |program: &Program, path: &str| {
+        answers(&talk(program, &format!("GET {path} HTTP/1.1\r\n%\r\n"))).remove(0)
+    };
+    let page = get(&program, "/");
+    assert!(page.header("content-type").unwrap().starts_with("text/html"));
+    let post = |program: &Program, json: &str| {
         let len = json.len();
         let json_type = "Content-Type: application/json";
         let head = format!("POST /links HTTP/1.1\r\n%{json_type}\r\nContent-Length: {len}\r\n\r\n");
-        answers(&talk(&program, &(head + json))).remove(0)
+        answers(&talk(program, &(head + json))).remove(0)
     };
-    let made = post(r#"{"url":"https://example.org/"}"#);
-    assert_eq!((made.status, &*made.body), (201, &br#"{"id":1,"path":"/1"}"#[..]));
-    let found = answers(&talk(&program, "GET /1 HTTP/1.1\r\n%\r\n"));
-    assert_eq!((found[0].status, found[0].header("location")), (302, Some("https://example.org/")));
-    assert_eq!(answers(&talk(&program, "GET /2 HTTP/1.1\r\n%\r\n"))[0].status, 404);
-    assert_eq!(post("{").status, 400);
-    assert_eq!(post("{}").status, 422);
-    assert_eq!(post(r#"{"url":"javascript:alert(1)"}"#).status, 400);
+    // More connections than shards: each shard has to find its way to the database.
+    for id in 1..=20 {
+        let made = post(&program, &format!(r#"{{"url":"https://example.org/{id}"}}"#));
+        assert_eq!(made.status, 201);
+        assert_eq!(made.body, format!(r#"{{"id":{id},"path":"/{id}"}}"#).as_bytes());
+    }
+    let check = |program: &Program| {
+        for id in 1..=20 {
+            let (found, url) =
+                (get(program, &format!("/{id}")), format!("https://example.org/{id}"));
+            assert_eq!((found.status, found.header("location")), (302, Some(&*url)));
+        }
+        assert_eq!(get(program, "/21").status, 404);
+        assert_eq!(get(program, "/x").status, 404);
+    };
+    check(&program);
+    assert_eq!(post(&program, "{").status, 400);
+    assert_eq!(post(&program, "{}").status, 422);
+    assert_eq!(post(&program, r#"{"url":"javascript:alert(1)"}"#).status, 400);
     program.stop();
-    std::fs::remove_file(file).unwrap();
+    let program = start();
+    check(&program);
+    program.stop();
 }

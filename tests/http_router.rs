@@ -3,7 +3,7 @@
 mod http_common;
 
 use cede::http::types::StatusCode;
-use cede::http::{Json, Path, Query, Request, Response, Router, StatusError};
+use cede::http::{Form, Json, Path, Query, Request, Response, Router, StatusError};
 use http_common::{Answer, Lab, answers};
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,43 @@ fn routes_nest_and_extract() {
     }
     let options = get(&lab, "OPTIONS /things %\r\n");
     assert_eq!((options.status, options.header("allow")), (204, Some("GET, HEAD, OPTIONS, POST")));
+}
+
+#[test]
+fn forms_have_limits_and_types() {
+    let router = || {
+        Router::new()
+            .post("/", |request: &mut Request| -> anyhow::Result<Json<Thing>> {
+                let Form(thing) = request.extract()?;
+                Ok(Json(thing))
+            })
+            .body_bytes_max("/", 40)
+    };
+    let lab = Lab::with(|b| b, router);
+    let form = "application/x-www-form-urlencoded";
+    for (content_type, body, status, answer) in [
+        (form, "name=a+%26+b&size=7", 200, r#"{"name":"a & b","size":7}"#),
+        (
+            "Application/X-WWW-form-urlencoded;charset=utf-8",
+            "name=",
+            200,
+            r#"{"name":"","size":0}"#,
+        ),
+        (form, "", 422, "form: missing field `name`"),
+        (form, "name=a&size=x", 422, "form: invalid digit found in string"),
+        (form, "name=%ff", 400, ""),
+        (form, "name=%zz", 200, r#"{"name":"%zz","size":0}"#),
+        (form, "name=0123456789012345678901234567890123456789", 413, ""),
+        ("text/plain", "name=a", 415, "the body is not application/x-www-form-urlencoded"),
+        ("application/x-www-form-urlencodedx", "name=a", 415, ""),
+    ] {
+        let head = format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", body.len());
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\n{body}");
+        let answered = answers(&lab.talk([request.as_bytes()])).remove(0);
+        let text = String::from_utf8(answered.body).unwrap();
+        assert_eq!(answered.status, status, "{body}: {text}");
+        assert!(text.starts_with(answer), "{body}: {text}");
+    }
 }
 
 #[test]

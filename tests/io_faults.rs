@@ -1,9 +1,9 @@
 //! A server whose system calls fail by a seed: short reads and writes, "would block" for no reason,
 //! interruptions and errors at any call. Its peers see nothing of it but slowness or a close.
 //!
-//! The surprising rule: this program has its own `recv`, `send`, `sendmsg`, `readv`, `accept4` and
-//! `epoll_ctl`. The linker takes them instead of libc's, so all of the server is under test as it
-//! is. On threads without a [`Plan`] they only hand on.
+//! The surprising rule: this program has its own `syscall`, by which the server receives and sends,
+//! `sendmsg`, `readv`, `accept4` and `epoll_ctl`. The linker takes them instead of libc's, so all of
+//! the server is under test as it is. On threads without a [`Plan`] they only hand on.
 
 mod common;
 mod http_common;
@@ -18,7 +18,7 @@ use std::thread;
 use cede::http::Server;
 use common::{HANG, Random, eventually, fds, within_reason};
 use http_common::{Lab, answers, without_dates};
-use libc::{c_int, c_void, iovec, msghdr, size_t, sockaddr, socklen_t, ssize_t};
+use libc::{c_int, c_long, c_void, iovec, msghdr, sockaddr, socklen_t, ssize_t};
 
 /// Conversations for each plan.
 const TALKS: usize = if cfg!(debug_assertions) { 500 } else { 2_000 };
@@ -121,9 +121,28 @@ impl Plan {
     }
 }
 
-/// The calls themselves, past libc.
+/// The calls themselves.
 mod raw {
+    use std::sync::atomic::{AtomicPtr, Ordering};
+
     use super::*;
+
+    /// libc's function, which takes what a call has in its registers.
+    type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
+
+    /// libc's `syscall`. Not found through a lock, which would make system calls.
+    pub(crate) fn syscall() -> Syscall {
+        static NEXT: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+        let mut next = NEXT.load(Ordering::Relaxed);
+        if next.is_null() {
+            // SAFETY: the name is a C string.
+            next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"syscall".as_ptr()) };
+            assert!(!next.is_null(), "libc has no syscall");
+            NEXT.store(next, Ordering::Relaxed);
+        }
+        // SAFETY: it is a function of that type.
+        unsafe { std::mem::transmute::<*mut c_void, Syscall>(next) }
+    }
 
     pub(crate) unsafe fn epoll_ctl(
         poller: c_int,
@@ -132,7 +151,7 @@ mod raw {
         event: *mut libc::epoll_event,
     ) -> c_int {
         // SAFETY: handed on to the caller.
-        unsafe { libc::syscall(libc::SYS_epoll_ctl, poller, operation, fd, event) as c_int }
+        unsafe { syscall()(libc::SYS_epoll_ctl, poller, operation, fd, event) as c_int }
     }
 }
 
@@ -147,35 +166,36 @@ const WRITE_FAILURES: &[c_int] = &[libc::ECONNRESET, libc::EPIPE, libc::ENOBUFS,
 const ACCEPT_FAILURES: &[c_int] =
     &[libc::ECONNABORTED, libc::EPROTO, libc::EPERM, libc::ENFILE, libc::EMFILE, libc::ENOBUFS];
 
+/// Six arguments are in the places where any number of them would be; those that a call does not
+/// have are handed on as they are found.
+///
 /// # Safety
 ///
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
-    let len = match verdict(fd, len, READ_FAILURES) {
-        Verdict::Pass | Verdict::Nothing => len,
-        Verdict::Short(most) => len.min(most),
-        Verdict::Fail(errno) => return fail(errno),
+unsafe extern "C" fn syscall(
+    number: c_long,
+    first: c_long,
+    second: c_long,
+    third: c_long,
+    fourth: c_long,
+    fifth: c_long,
+    sixth: c_long,
+) -> c_long {
+    let (fd, bytes) = (first as c_int, third as usize);
+    let verdict = match number {
+        libc::SYS_recvfrom => verdict(fd, bytes, READ_FAILURES),
+        libc::SYS_sendto => verdict(fd, bytes, WRITE_FAILURES),
+        _ => Verdict::Pass,
     };
-    let nowhere = std::ptr::null_mut::<c_void>();
-    // SAFETY: the caller's buffer, no more of it than was said.
-    unsafe { libc::syscall(libc::SYS_recvfrom, fd, buf, len, flags, nowhere, nowhere) as ssize_t }
-}
-
-/// # Safety
-///
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn send(fd: c_int, buf: *const c_void, len: size_t, flags: c_int) -> ssize_t {
-    let len = match verdict(fd, len, WRITE_FAILURES) {
-        Verdict::Pass => len,
-        Verdict::Nothing => return 0,
-        Verdict::Short(most) => len.min(most),
-        Verdict::Fail(errno) => return fail(errno),
+    let third = match verdict {
+        Verdict::Nothing if number == libc::SYS_sendto => return 0,
+        Verdict::Pass | Verdict::Nothing => third,
+        Verdict::Short(most) => bytes.min(most) as c_long,
+        Verdict::Fail(errno) => return fail(errno) as c_long,
     };
-    let nowhere = std::ptr::null::<c_void>();
-    // SAFETY: the caller's buffer, no more of it than was said.
-    unsafe { libc::syscall(libc::SYS_sendto, fd, buf, len, flags, nowhere, 0) as ssize_t }
+    // SAFETY: the caller's arguments; of a buffer no more than was said.
+    unsafe { raw::syscall()(number, first, second, third, fourth, fifth, sixth) }
 }
 
 /// # Safety
@@ -186,7 +206,7 @@ unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
     match verdict(fd, 0, WRITE_FAILURES) {
         Verdict::Fail(errno) => fail(errno),
         // SAFETY: handed on to the caller.
-        _ => unsafe { libc::syscall(libc::SYS_sendmsg, fd, message, flags) as ssize_t },
+        _ => unsafe { raw::syscall()(libc::SYS_sendmsg, fd, message, flags) as ssize_t },
     }
 }
 
@@ -198,7 +218,7 @@ unsafe extern "C" fn readv(fd: c_int, bufs: *const iovec, count: c_int) -> ssize
     match verdict(fd, 0, READ_FAILURES) {
         Verdict::Fail(errno) => fail(errno),
         // SAFETY: handed on to the caller.
-        _ => unsafe { libc::syscall(libc::SYS_readv, fd, bufs, count) as ssize_t },
+        _ => unsafe { raw::syscall()(libc::SYS_readv, fd, bufs, count) as ssize_t },
     }
 }
 
@@ -215,7 +235,7 @@ unsafe extern "C" fn accept4(
     match verdict(fd, 0, ACCEPT_FAILURES) {
         Verdict::Fail(errno) => fail(errno) as c_int,
         // SAFETY: handed on to the caller.
-        _ => unsafe { libc::syscall(libc::SYS_accept4, fd, addr, len, flags) as c_int },
+        _ => unsafe { raw::syscall()(libc::SYS_accept4, fd, addr, len, flags) as c_int },
     }
 }
 

@@ -491,3 +491,27 @@ fn calls_cut_short_leave_nothing_behind() {
         });
     });
 }
+
+#[test]
+fn a_low_water_mark_holds_back_what_comes_and_lowering_it_lets_it_through() {
+    in_fiber(|| {
+        let (mut client, server) = pair();
+        server.set_receive_low_water(100).unwrap();
+        let mut buf = [0; 256];
+        // Registers the descriptor, so that what comes is heard of by the poller only.
+        let wait = |micros| {
+            with_deadline(Duration::from_micros(micros), || (&server).read(&mut [0])).unwrap_err()
+        };
+        assert_eq!(wait(200).kind(), ErrorKind::TimedOut);
+        client.write_all(&[1; 99]).unwrap();
+        assert_eq!(wait(5_000).kind(), ErrorKind::TimedOut);
+        server.set_receive_low_water(1).unwrap();
+        assert_eq!((&server).read(&mut buf).unwrap(), 99);
+        server.set_receive_low_water(100).unwrap();
+        client.write_all(&[2; 100]).unwrap();
+        assert_eq!((&server).read(&mut buf).unwrap(), 100);
+        // The end is heard of below the mark.
+        drop(client);
+        assert_eq!((&server).read(&mut buf).unwrap(), 0);
+    });
+}

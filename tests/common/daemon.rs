@@ -180,9 +180,17 @@ fn parent_of(process: u32) -> Option<u32> {
     text.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// This file is a module of each kind of server, and each counts its ports for itself.
+#[derive(Clone, Copy)]
+pub(crate) enum Parity {
+    Even,
+    Odd,
+}
+
 /// A port that nobody listens on, below those that the kernel gives to clients: one of these could
-/// be taken by a client while the server is away, or a client that calls could meet itself.
-pub(crate) fn free_port() -> u16 {
+/// be taken by a client while the server is away, or a client that calls could meet itself. No port
+/// comes twice, so a server that is away finds its own free when it comes back.
+pub(crate) fn free_port(parity: Parity) -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     const LOWEST: u32 = 10_000;
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
@@ -192,9 +200,10 @@ pub(crate) fn free_port() -> u16 {
     assert!(end > LOWEST, "the kernel gives clients all ports from {end}");
     // Tests that run at once begin at different places.
     let start = std::process::id().wrapping_mul(7_919);
-    for _ in 0..end - LOWEST {
+    let pairs = (end - LOWEST) / 2;
+    for _ in 0..pairs {
         let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = (LOWEST + offset % (end - LOWEST)) as u16;
+        let port = (LOWEST + offset % pairs * 2 + parity as u32) as u16;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }

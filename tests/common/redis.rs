@@ -16,7 +16,7 @@ use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::Instant;
 
-use daemon::{Folder, GLANCE, PATIENCE, Process};
+use daemon::{Folder, GLANCE, PATIENCE, Parity, Process};
 
 /// A server until it is dropped.
 pub(crate) struct Redis {
@@ -64,14 +64,14 @@ impl Builder {
             .as_ref()
             .map(|(certificate, key)| (folder.adopt(certificate, None), folder.adopt(key, None)));
         for _ in 0..20 {
-            let port = daemon::free_port();
+            let port = daemon::free_port(Parity::Odd);
             let dir = folder.path().display();
             let mut settings = format!(
                 "bind 127.0.0.1\nport {port}\nunixsocket {dir}/redis.sock\ndir {dir}\n\
                  save \"\"\nappendonly no\ndaemonize no\n{}",
                 self.settings
             );
-            let tls_port = certificate.as_ref().map(|_| daemon::free_port());
+            let tls_port = certificate.as_ref().map(|_| daemon::free_port(Parity::Odd));
             if let (Some((certificate, key)), Some(port)) = (&certificate, tls_port) {
                 settings += &format!(
                     "tls-port {port}\ntls-auth-clients no\ntls-cert-file {}\ntls-key-file {}\n\

@@ -7,8 +7,19 @@ mod postgres;
 #[path = "../common/proxy.rs"]
 mod proxy;
 
+mod auth;
+mod cancel;
+mod certificates;
+mod copy;
+mod faults;
+mod hosts;
+mod listen;
+mod networks;
+mod pool;
 mod queries;
+mod tls;
 mod transactions;
+mod types_vs_psql;
 
 use cede::postgres::Client;
 

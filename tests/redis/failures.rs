@@ -325,3 +325,78 @@ fn a_dropped_client_leaves_nothing() {
         eventually("all sockets are closed", || sockets_to(port) == 0);
     });
 }
+
+/// What was answered has run once, what "has not run" has not, and nothing has run twice.
+#[test]
+fn no_command_runs_twice_and_errors_tell_the_truth() {
+    let server = Redis::start();
+    let mut random = Random::new();
+    let url = server.url(0);
+    let mut hits = 0;
+    for condition in
+        [Condition::CloseAfter, Condition::Reset, Condition::HalfClose, Condition::CloseOnData]
+    {
+        let proxy = Proxy::start(([127, 0, 0, 1], server.port()).into(), condition, random.fork());
+        let (url, through) = (url.clone(), format!("redis://{}", proxy.addr()));
+        in_runtime(move || {
+            let config = Config::parse(&through).unwrap();
+            let config = config.reconnect_timeout(Duration::from_millis(150));
+            let clients: Vec<_> = (0..6).map(|_| Client::lazy(&config).unwrap()).collect();
+            let fibers: Vec<_> = (0..60)
+                .map(|id| {
+                    let mut client = clients[id % clients.len()].clone();
+                    cede::spawn(move || {
+                        let one = |round: usize| {
+                            let key = format!("{condition:?}:{id}:{round}");
+                            let result = cede::with_deadline(Duration::from_millis(200), || {
+                                client.incr::<_, _, i64>(&key, 1)
+                            });
+                            (key, result)
+                        };
+                        (0..8).map(one).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            let results: Vec<_> =
+                fibers.into_iter().flat_map(|fiber| fiber.join().unwrap()).collect();
+            drop(clients);
+            // What is still on its way to the server arrives, or never will.
+            cede::sleep(Duration::from_millis(50)).unwrap();
+            let mut direct = Client::connect(url).unwrap();
+            for (key, result) in results {
+                let ran: Option<i64> = direct.get(&key).unwrap();
+                let ran = ran.unwrap_or(0);
+                match result {
+                    Ok(answer) => assert_eq!((answer, ran), (1, 1), "{key}"),
+                    Err(error) if may_have_run(&error) => assert!(ran <= 1, "{key}: {error}"),
+                    Err(error) => assert_eq!(ran, 0, "{key}: {error}"),
+                }
+            }
+        });
+        hits += proxy.hits();
+    }
+    assert!(hits > 0);
+}
+
+/// A client that outlives its runtime is of no use outside, does no harm, and connects again in the
+/// next one.
+#[test]
+fn a_client_may_outlive_its_runtime() {
+    let server = Redis::start();
+    let url = server.url(0);
+    crate::common::within_reason(move || {
+        let mut client = cede::run(|| {
+            let mut client = Client::connect(url.as_str()).unwrap();
+            let _: () = client.set("k", 1).unwrap();
+            drop(client.dedicated().unwrap());
+            client
+        })
+        .unwrap();
+        let error = client.get::<_, i64>("k").unwrap_err();
+        assert!(error.to_string().contains("only a fiber can wait"), "{error}");
+        let (value, client) =
+            cede::run(move || (client.get::<_, i64>("k").unwrap(), client)).unwrap();
+        assert_eq!((value, client.metrics().reconnects), (1, 1));
+        drop(client);
+    });
+}

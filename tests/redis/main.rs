@@ -11,6 +11,7 @@ mod server;
 #[path = "../common/proxy.rs"]
 mod proxy;
 
+mod cluster;
 mod commands;
 mod dedicated;
 mod failures;

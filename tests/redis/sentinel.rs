@@ -56,9 +56,11 @@ fn a_failover_is_followed() {
         };
         eventually("the replica is known", ready);
         let mut client = Client::connect(config).unwrap();
-        let _: () = client.set("k", "before").unwrap();
-        let copies: i32 =
-            cmd("WAIT").arg(1).arg(60_000).query(&mut client.dedicated().unwrap()).unwrap();
+        // It waits for what the same connection has written.
+        let mut own = client.dedicated().unwrap();
+        let _: () = own.set("k", "before").unwrap();
+        let copies: i32 = cmd("WAIT").arg(1).arg(60_000).query(&mut own).unwrap();
+        drop(own);
         assert_eq!(copies, 1);
         let mut news = client.pubsub().unwrap();
         news.subscribe("news").unwrap();

@@ -41,6 +41,7 @@ impl Backoff {
     }
 
     /// An attempt has succeeded.
+    #[cfg(any(feature = "redis", test))]
     pub(crate) fn reset(&mut self) {
         self.bound = BACKOFF_MIN;
     }

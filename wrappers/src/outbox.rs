@@ -30,9 +30,11 @@ pub(crate) struct Outbox {
     /// Who waits for room, in the order of coming.
     waiting: RefCell<Vec<Ticket>>,
     is_closed: Cell<bool>,
-    /// How many bytes were appended, and how many of them the system has taken.
+    /// Appends since the writer has last taken the bytes.
+    gathered: Cell<usize>,
+    /// Bytes that were ever appended, and how many of these the stream has taken.
     appended: Cell<u64>,
-    handed: Cell<u64>,
+    taken: Cell<u64>,
 }
 
 impl Outbox {
@@ -65,6 +67,22 @@ impl Outbox {
         &self,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.gather(encode)?;
+        self.rouse();
+        Ok(())
+    }
+
+    /// The same, but the writer is not woken: that is left to a later append, or to
+    /// [`rouse`](Self::rouse).
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    #[inline]
+    pub(crate) fn gather<E: From<io::Error>>(
+        &self,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
         if self.is_closed.get() {
             return Err(io::Error::from(io::ErrorKind::NotConnected).into());
         }
@@ -75,11 +93,22 @@ impl Outbox {
             return Err(error);
         }
         self.appended.set(self.appended.get() + (bytes.len() - len) as u64);
-        drop(bytes);
+        self.gathered.set(self.gathered.get() + 1);
+        Ok(())
+    }
+
+    /// Has what is gathered sent.
+    #[inline]
+    pub(crate) fn rouse(&self) {
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
-        Ok(())
+    }
+
+    /// How many appends wait for the writer.
+    #[inline]
+    pub(crate) fn gathered(&self) -> usize {
+        self.gathered.get()
     }
 
     /// Sends what is gathered, again and again: the life of the writer's fiber. It ends well when
@@ -93,6 +122,7 @@ impl Outbox {
         loop {
             self.wait_for_bytes()?;
             std::mem::swap(&mut *self.bytes.borrow_mut(), &mut sending);
+            self.gathered.set(0);
             for ticket in self.waiting.take() {
                 ticket.wake();
             }
@@ -112,7 +142,7 @@ impl Outbox {
             match stream.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
-                    self.handed.set(self.handed.get() + n as u64);
+                    self.taken.set(self.taken.get() + n as u64);
                     bytes = &bytes[n..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -127,15 +157,15 @@ impl Outbox {
         !self.is_closed.get() && self.bytes.borrow().len() < OUT_BYTES_MAX
     }
 
-    /// The position of the next byte in all that was ever appended.
+    /// How many bytes were ever appended: where the next request begins.
     pub(crate) fn appended(&self) -> u64 {
         self.appended.get()
     }
 
-    /// The position of the first byte that the system has not taken: what is before may be known to
-    /// the peer, what is behind cannot.
-    pub(crate) fn handed(&self) -> u64 {
-        self.handed.get()
+    /// How many of these the stream has taken. A request that begins there or later has certainly
+    /// not reached the peer.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.get()
     }
 
     fn wait_for_bytes(&self) -> io::Result<()> {
@@ -197,6 +227,7 @@ mod tests {
             outbox.close();
             writer.join().unwrap().unwrap();
             assert_eq!(append(&outbox, b"x").unwrap_err().kind(), io::ErrorKind::NotConnected);
+            assert_eq!((outbox.appended(), outbox.taken()), (12, 12));
         })
         .unwrap();
     }

@@ -48,6 +48,21 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Has reads that wait woken when so many bytes have come; false where that is not possible.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn set_receive_low_water(&self, bytes: usize) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.set_receive_low_water(bytes).is_ok(),
+            // The poller of Linux does not look at the mark of a UNIX socket.
+            Self::Unix(_) => false,
+            // A record may be shorter than what is awaited in it.
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => false,
+        }
+    }
+}
+
 impl Read for &Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {

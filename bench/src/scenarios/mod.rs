@@ -15,6 +15,7 @@ mod redis;
 pub mod rows;
 mod slides;
 mod spawn_join;
+mod sqlite;
 mod tcp;
 mod timers;
 mod wake_across;
@@ -46,6 +47,7 @@ pub static ALL: &[&Scenario] = &[
     &http::JSON,
     &http::IDLE,
     &http::TAIL,
+    &sqlite::SCENARIO,
     &http::POSTGRES,
     &postgres::SCENARIO,
     &redis::SCENARIO,
@@ -145,7 +147,7 @@ mod tests {
 
     #[test]
     fn scenarios_have_unique_names_and_known_contestants() {
-        const KNOWN: [&str; 11] = [
+        const KNOWN: [&str; 12] = [
             "cede",
             "floor",
             "corosensei",
@@ -155,6 +157,7 @@ mod tests {
             "axum",
             "nginx",
             "go",
+            "rusqlite",
             "tokio-postgres",
             "redis-rs",
         ];

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
 use std::time::Duration;
 
 use cede_reactor::Nanos;
@@ -121,17 +122,38 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SockAddr)> {
     Ok((unsafe { OwnedFd::from_raw_fd(socket) }, addr))
 }
 
+/// A system call by its number on Linux: glibc's own functions are places where a thread can be
+/// cancelled, and say so before and after with an atomic each. Nobody cancels threads here.
+#[cfg(target_os = "linux")]
+macro_rules! call {
+    (recv($fd:expr, $buf:expr, $len:expr, $flags:expr)) => {{
+        let (addr, addr_len) = (ptr::null_mut::<libc::c_void>(), ptr::null_mut::<libc::c_void>());
+        libc::syscall(libc::SYS_recvfrom, $fd, $buf, $len, $flags, addr, addr_len) as libc::ssize_t
+    }};
+    (send($fd:expr, $buf:expr, $len:expr, $flags:expr)) => {{
+        let (addr, addr_len) = (ptr::null::<libc::c_void>(), 0_usize);
+        libc::syscall(libc::SYS_sendto, $fd, $buf, $len, $flags, addr, addr_len) as libc::ssize_t
+    }};
+}
+#[cfg(not(target_os = "linux"))]
+macro_rules! call {
+    ($name:ident($($argument:expr),*)) => { libc::$name($($argument),*) };
+}
+
 #[inline]
 pub(crate) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8], flags: libc::c_int) -> io::Result<usize> {
-    // SAFETY: `buf` is valid for writes of its length, and the kernel writes no more than that.
-    check(unsafe { libc::recv(fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len(), flags) })
+    let (at, len) = (buf.as_mut_ptr().cast::<libc::c_void>(), buf.len());
+    // SAFETY: `buf` is valid for writes of its length, and the kernel writes no more than that; no
+    // address is asked for.
+    check(unsafe { call!(recv(fd.as_raw_fd(), at, len, flags)) })
 }
 
 /// MSG_NOSIGNAL: a peer that is gone is an error of this write, not a signal that ends the process.
 #[inline]
 pub(crate) fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
-    // SAFETY: `buf` is valid for reads of its length.
-    check(unsafe { libc::send(fd.as_raw_fd(), buf.as_ptr().cast(), buf.len(), libc::MSG_NOSIGNAL) })
+    let (at, len) = (buf.as_ptr().cast::<libc::c_void>(), buf.len());
+    // SAFETY: `buf` is valid for reads of its length; no address is given.
+    check(unsafe { call!(send(fd.as_raw_fd(), at, len, libc::MSG_NOSIGNAL)) })
 }
 
 /// Also says whether all buffers were handed to the kernel, which takes a limited number.
@@ -155,6 +177,22 @@ pub(crate) fn send_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Res
         message.msg_iovlen = count as _;
         libc::sendmsg(fd.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
     })
+}
+
+/// `SO_RCVLOWAT`: how many bytes make a socket readable.
+pub(crate) fn set_receive_low_water(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes.max(1)).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the value is valid for reads of the size given.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const bytes).cast(),
+            size_of_val(&bytes) as libc::socklen_t,
+        )
+    };
+    check(result as libc::ssize_t).map(drop)
 }
 
 /// How many bytes a vectored read asks the kernel for, and whether that is all of them.

@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::resolve::{ToSocketAddrs, each_address};
 use super::socket::{
     AsStd, Timeouts, asked, limit, receive, receive_vectored, send, send_vectored, set_nonblocking,
+    set_receive_low_water,
 };
 use super::source::Source;
 use super::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
@@ -83,7 +84,8 @@ impl TcpStream {
                 other => other.map(drop),
             }
         })?;
-        Ok(stream)
+        // Registered anew, for reading only: the poller would report each time that there is room.
+        Self::new(stream.source.into_fd())
     }
 
     fn std(&self) -> AsStd<'_, StdTcpStream> {
@@ -133,6 +135,20 @@ impl TcpStream {
     /// What the system says.
     pub fn nodelay(&self) -> io::Result<bool> {
         self.std().nodelay()
+    }
+
+    /// How many bytes must have come before a read that waits is woken (`SO_RCVLOWAT`); 1 is the
+    /// default, and the end of the stream wakes it anyhow. A read that need not wait still takes
+    /// what there is.
+    ///
+    /// Who raises it must know that so much comes, or wait with a deadline and lower it then, which
+    /// wakes a read for what has come by then.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn set_receive_low_water(&self, bytes: usize) -> io::Result<()> {
+        set_receive_low_water(self.source.as_fd(), bytes)
     }
 
     /// How many hops packets may travel.

@@ -187,15 +187,21 @@ impl Backend {
             // Rounded up: a wait that ends early would spin until the deadline.
             Some(t) => libc::c_int::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX),
         };
-        // SAFETY: the buffer has room for EVENTS_PER_WAIT_MAX events.
-        i64::from(unsafe {
-            libc::epoll_wait(
+        // By its number, because glibc's function is a place where a thread can be cancelled, and says
+        // so before and after with an atomic each.
+        // SAFETY: the buffer has room for EVENTS_PER_WAIT_MAX events; a null signal mask leaves the
+        // mask alone (its size is then not read).
+        unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait,
                 self.poller.as_fd().as_raw_fd(),
                 self.events.as_mut_ptr(),
                 EVENTS_PER_WAIT_MAX as libc::c_int,
                 timeout,
+                std::ptr::null::<libc::sigset_t>(),
+                0usize,
             )
-        })
+        }
     }
 
     pub(crate) fn for_each(&self, mut f: impl FnMut(u64, Readiness)) {

@@ -255,11 +255,12 @@ impl Connection<'_> {
         handler: &H,
     ) -> Result<(), After> {
         let Buffers { input, start, end, slots, .. } = buffers;
-        let pending = input.get(*start..*end).unwrap_or_default();
+        let filled = input.get(..*end).unwrap_or_default();
+        let pending = filled.get(*start..).unwrap_or_default();
         if pending.is_empty() {
             return Err(After::Idle);
         }
-        let parsed = parser.parse(pending, &self.context.config.limits, slots);
+        let parsed = parser.parse_at(filled, *start, &self.context.config.limits, slots);
         let (head, used) = match parsed {
             Ok(Some(found)) => found,
             Ok(None) => return self.more(buffers, parser, wire),
@@ -277,6 +278,7 @@ impl Connection<'_> {
             Leftover::WithHead(len) => *start = *end - len,
             Leftover::Later(bytes, from) => {
                 let bytes = bytes.get(from..).unwrap_or_default();
+                parser.forget();
                 // It is no longer than a buffer is at first.
                 if let Some(place) = input.get_mut(..bytes.len()) {
                     place.copy_from_slice(bytes);
@@ -293,9 +295,10 @@ impl Connection<'_> {
     fn more(
         &mut self,
         buffers: &mut Buffers,
-        parser: &HeadParser,
+        parser: &mut HeadParser,
         wire: &Wire<'_>,
     ) -> Result<(), After> {
+        parser.forget();
         wire.flush().map_err(|_| After::Close)?;
         if self.link.phase.get() != Phase::Head {
             match self.is_first {

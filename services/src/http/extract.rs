@@ -9,6 +9,7 @@ use std::io;
 use serde::de::DeserializeOwned;
 
 use super::into_response::{IntoResponse, Json};
+use super::proto::limits::QUERY_PAIRS_MAX;
 use super::proto::reject::Reject;
 use super::proto::uri::{Pairs, UriError, decode_segment};
 use super::request::Request;
@@ -37,8 +38,10 @@ pub enum ExtractError {
     Path(String),
     /// A query that is not of the type: 400.
     Query(String),
-    /// A body of another type than JSON: 415.
-    ContentType,
+    /// A body of another type than the one that is asked for: 415.
+    ContentType(&'static str),
+    /// A form that is not of the type: 422.
+    Form(String),
     /// A body that is no JSON: 400.
     Json(String),
     /// JSON that is not of the type: 422.
@@ -54,8 +57,8 @@ impl ExtractError {
             Self::NoParam => 500,
             Self::Uri(_) | Self::Query(_) | Self::Json(_) => 400,
             Self::Path(_) => 404,
-            Self::ContentType => 415,
-            Self::JsonType(_) => 422,
+            Self::ContentType(_) => 415,
+            Self::Form(_) | Self::JsonType(_) => 422,
             Self::Body(_, reject) => reject.map_or(400, Reject::status),
         }
     }
@@ -68,7 +71,8 @@ impl fmt::Display for ExtractError {
             Self::Uri(error) => error.fmt(f),
             Self::Path(error) => write!(f, "path: {error}"),
             Self::Query(error) => write!(f, "query: {error}"),
-            Self::ContentType => f.write_str("the body is not application/json"),
+            Self::ContentType(expected) => write!(f, "the body is not {expected}"),
+            Self::Form(error) => write!(f, "form: {error}"),
             Self::Json(error) | Self::JsonType(error) => write!(f, "JSON: {error}"),
             Self::Body(kind, None) => write!(f, "body: {kind}"),
             Self::Body(_, Some(reject)) => write!(f, "body: {reject}"),
@@ -132,10 +136,32 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     }
 }
 
+/// The body that a browser sends for a form (`application/x-www-form-urlencoded`), as a struct or a
+/// map; at most [`QUERY_PAIRS_MAX`] fields. Files need `multipart/form-data`, which this is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Form<T> {
+    fn from_request(request: &mut Request<'_>) -> Result<Self, ExtractError> {
+        if !request.header("content-type").is_some_and(is_form) {
+            return Err(ExtractError::ContentType(FORM));
+        }
+        let body = request.body_bytes()?;
+        let pairs = Pairs::new(&body, QUERY_PAIRS_MAX).collect::<Result<Vec<_>, _>>()?;
+        text_de::from_pairs(pairs).map(Self).map_err(|error| ExtractError::Form(error.to_string()))
+    }
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+fn is_form(content_type: &str) -> bool {
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM)
+}
+
 impl<T: DeserializeOwned> FromRequest for Json<T> {
     fn from_request(request: &mut Request<'_>) -> Result<Self, ExtractError> {
         if !request.header("content-type").is_some_and(is_json) {
-            return Err(ExtractError::ContentType);
+            return Err(ExtractError::ContentType("application/json"));
         }
         let body = request.body_bytes()?;
         // The peer chooses how many levels there are of a type that holds itself, up to the 127 of

@@ -10,7 +10,7 @@
 //! | look at a request | [`Request`], [`RequestBody`] |
 //! | answer | [`IntoResponse`], [`Response`], [`Json`], [`Sse`], [`BodyWriter`] |
 //! | choose by path and method | [`Router`] |
-//! | make values of a request | [`Path`], [`Query`], [`Json`] with [`Request::extract`] |
+//! | make values of a request | [`Path`], [`Query`], [`Form`], [`Json`] with [`Request::extract`] |
 //! | another protocol | [`Response::upgrade`], [`Upgraded`] |
 //! | the protocol without I/O | [`proto`] |
 //!
@@ -70,7 +70,7 @@ pub use builder::ServerBuilder;
 pub use config::{
     DESCRIPTORS_RESERVED, DRAIN_BYTES_MAX, DRAIN_TIMEOUT, LINGER_BYTES_MAX, LINGER_TIMEOUT,
 };
-pub use extract::{ExtractError, FromRequest, Path, Query};
+pub use extract::{ExtractError, Form, FromRequest, Path, Query};
 pub use handler::Handler;
 pub use into_response::{Html, IntoResponse, Json, StatusError};
 pub use params::PARAMS_MAX;

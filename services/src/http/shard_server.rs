@@ -144,7 +144,7 @@ impl<H: Handler + 'static> ShardServer<H> {
         self.context.watch.add(&link);
         let server = Rc::clone(self);
         let unwatch = Unwatch { server, link };
-        let spawned = builder.spawn(move || {
+        let spawned = builder.spawn_detached(move || {
             let Unwatch { server, link } = &unwatch;
             server.context.watch.set_fiber(link, cede_fiber::current());
             let upgraded = connection::serve(&server.context, link, peer, &server.handler);

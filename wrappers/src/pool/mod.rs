@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use cede_fiber::sync::AcquireError;
 use cede_fiber::sync::local::Semaphore;
-use cede_fiber::{Builder, Fiber};
+use cede_fiber::{Builder, Fiber, Park};
 
 pub use settings::{
     CHECK_AFTER_DEFAULT, IDLE_TIME_MAX_DEFAULT, LIFETIME_MAX_DEFAULT, PoolMetrics, PoolSettings,
@@ -164,6 +164,11 @@ impl<M: Manage> Pool<M> {
                 inner.count(|metrics| metrics.lent += 1);
                 return Ok(Lent { connection: Some(idle.connection), born: idle.born, permit });
             }
+            // A fiber that was given up says nothing of the connection that it asked.
+            if let Err(error) = may_wait() {
+                inner.idle.borrow_mut().push_back(idle);
+                return Err(inner.manager.refused(Refusal::Wait(error)));
+            }
             inner.count(|metrics| metrics.closed_for_health += 1);
         }
         let connection = inner.connect()?;
@@ -210,6 +215,14 @@ impl<M: Manage> Pool<M> {
         // Outside of a runtime there is none, and at the first use it is tried again.
         let started = keeper.spawn_detached(move || keep(&weak, round));
         inner.has_keeper.set(started.is_ok());
+    }
+}
+
+/// The cancel of this fiber, or its deadline, if that has passed.
+fn may_wait() -> io::Result<()> {
+    match cede_fiber::deadline() {
+        None => Park::begin().map(|_| ()),
+        Some(_) => cede_fiber::sleep(Duration::ZERO),
     }
 }
 

@@ -51,7 +51,7 @@ impl Manage for Rc<Numbers> {
     }
 
     fn check(&self, _: &Number) -> Result<(), String> {
-        yield_now();
+        sleep(self.delay.get()).map_err(|error| error.to_string())?;
         if self.is_dead.get() { Err("dead".into()) } else { Ok(()) }
     }
 
@@ -268,5 +268,24 @@ fn a_fiber_that_is_cancelled_while_it_connects_leaves_its_place() {
         assert!(fiber.join().unwrap().is_err());
         numbers.delay.set(Duration::ZERO);
         assert_eq!(pool.get().unwrap().number, 1);
+    });
+}
+
+#[test]
+fn a_fiber_that_is_given_up_while_it_asks_closes_nothing() {
+    run(|| {
+        let (pool, numbers) = pool(settings(3).check_after(Some(Duration::ZERO)));
+        drop((pool.get().unwrap(), pool.get().unwrap(), pool.get().unwrap()));
+        numbers.delay.set(Duration::from_secs(3600));
+        let time = Duration::from_millis(5);
+        let late = cede_fiber::with_deadline(time, || pool.get().map(|_| ()));
+        assert_eq!(late.unwrap_err(), io::Error::from(io::ErrorKind::TimedOut).to_string());
+        let there = pool.clone();
+        let fiber = spawn(move || there.get().map(|_| ()));
+        yield_now();
+        fiber.cancel();
+        assert!(fiber.join().unwrap().unwrap_err().contains("cancelled"));
+        let metrics = pool.metrics();
+        assert_eq!((metrics.idle, metrics.lent, metrics.closed_for_health), (3, 0, 0));
     });
 }

@@ -25,7 +25,7 @@ enum State {
     /// Nothing was asked.
     Begun,
     /// The answer is on its way.
-    Answered(AuthMethod),
+    Answered,
     Scram(Box<sasl::ScramSha256>),
     /// The server has proven that it knows the password.
     ScramDone,
@@ -98,7 +98,7 @@ impl<'a> Auth<'a> {
     fn finish(&self) -> Result<(), Error> {
         match &self.state {
             State::Begun => self.allow(AuthMethod::Nothing),
-            State::Answered(_) | State::ScramDone => Ok(()),
+            State::Answered | State::ScramDone => Ok(()),
             State::Scram(_) => {
                 Err(failed("the server takes the password without having proven that it knows it"))
             }
@@ -128,7 +128,7 @@ impl<'a> Auth<'a> {
         }
         self.allow(method)?;
         let password = self.password()?;
-        self.state = State::Answered(method);
+        self.state = State::Answered;
         Ok(password)
     }
 

@@ -65,10 +65,9 @@ impl Canceller {
 
     /// A statement was cancelled: whether by a request of ours that meant another one.
     pub(super) fn has_hit(&self, head: &Pending) -> bool {
-        let exposed = head.serial <= self.exposed.get();
-        // One request cancels one statement.
-        self.exposed.set(0);
-        exposed && head.serial != self.meant.get()
+        // One request may cancel two statements: a postmaster signals the process, and then its
+        // group.
+        head.serial <= self.exposed.get() && head.serial != self.meant.get()
     }
 }
 

@@ -296,6 +296,16 @@ impl Client {
 
     /// Sends a text in the simple protocol.
     pub(super) fn simple(&self, connection: &Rc<Connection>, sql: &str) -> Result<Request, Error> {
+        self.simple_for(connection, sql, Want::Count)
+    }
+
+    /// The same, and what becomes of the answer.
+    pub(super) fn simple_for(
+        &self,
+        connection: &Rc<Connection>,
+        sql: &str,
+        want: Want,
+    ) -> Result<Request, Error> {
         let own = self.own.as_deref();
         if own.is_some_and(|own| own.begin_sql().is_some()) {
             // What begins the transaction is of the other protocol, and ends in a Sync.
@@ -305,7 +315,7 @@ impl Client {
             });
             begun?.finish()?;
         }
-        connection.request(Want::Count, None, own, |out| encode::simple(sql, out))
+        connection.request(want, None, own, |out| encode::simple(sql, out))
     }
 
     /// Runs `f` in a transaction, which owns the connection as long: requests of other fibers wait
@@ -377,7 +387,9 @@ impl Client {
 
     /// Waits for the turn of a request. Within a transaction it is there already.
     #[inline]
-    fn turn(&self) -> Result<Option<cede_fiber::sync::local::RwLockReadGuard<'_, ()>>, Error> {
+    pub(super) fn turn(
+        &self,
+    ) -> Result<Option<cede_fiber::sync::local::RwLockReadGuard<'_, ()>>, Error> {
         match &self.own {
             None => self.core.turn().map(Some),
             Some(_) => Ok(None),
@@ -387,7 +399,7 @@ impl Client {
     /// Runs `f` with a connection; once more on the next one if that was lost before anything of
     /// the request was sent.
     #[inline]
-    fn on_connection<R>(
+    pub(super) fn on_connection<R>(
         &self,
         mut f: impl FnMut(&Rc<Connection>) -> Result<R, Error>,
     ) -> Result<R, Error> {
@@ -399,7 +411,10 @@ impl Client {
             };
             match f(&connection) {
                 Err(error)
-                    if self.own.is_none() && error.is_closed() && attempts < ATTEMPTS_MAX =>
+                    if self.own.is_none()
+                        && attempts < ATTEMPTS_MAX
+                        && !error.may_have_run()
+                        && error.is_closed() =>
                 {
                     attempts += 1;
                     self.core.counters.retries.add(1);

@@ -1,5 +1,6 @@
 //! Servers that are none, and servers that lie.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
@@ -203,7 +204,7 @@ fn a_server_that_does_not_know_the_password_is_refused() {
             stream.read_exact(&mut [0])?;
             let first = read_request(&mut stream)?;
             let text = String::from_utf8_lossy(&first).into_owned();
-            let nonce = text.rsplit_once("r=").unwrap().1;
+            let nonce = text.split_once(",r=").unwrap().1;
             let challenge = format!("\0\0\0\x0br={nonce}more,s=c2FsdA==,i=4096");
             stream.write_all(&message(b'R', challenge.as_bytes()))?;
             stream.read_exact(&mut [0])?;
@@ -235,7 +236,7 @@ fn the_work_that_a_server_may_ask_for_is_limited() {
         stream.read_exact(&mut [0])?;
         let first = read_request(&mut stream)?;
         let text = String::from_utf8_lossy(&first).into_owned();
-        let nonce = text.rsplit_once("r=").unwrap().1;
+        let nonce = text.split_once(",r=").unwrap().1;
         let challenge = format!("\0\0\0\x0br={nonce}more,s=c2FsdA==,i=4000000000");
         stream.write_all(&message(b'R', challenge.as_bytes()))?;
         io::copy(&mut stream, &mut io::sink()).map(drop)
@@ -248,7 +249,9 @@ fn the_work_that_a_server_may_ask_for_is_limited() {
 fn a_server_that_is_silent_or_stops_is_given_up_in_time() {
     for bytes in [&b""[..], b"R", b"R\0\0\0\x08", &message(b'R', AUTH_OK)] {
         let start = Instant::now();
-        let soon = |config: &mut Config| drop(config.connect_timeout(Duration::from_millis(100)));
+        let soon = |config: &mut Config| {
+            config.connect_timeout(Duration::from_millis(100));
+        };
         let error = open_with("", soon, answer(bytes.to_vec())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
         assert!(error.to_string().contains("connect_timeout"), "{error}");
@@ -368,6 +371,57 @@ fn a_host_that_does_not_serve_is_left_for_the_next_and_all_are_told_of() {
         let error = open_hosts(format!("{dead},{live},{dead}"), "hostaddr=127.0.0.1").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
         server.cancel();
+    })
+    .unwrap();
+}
+
+/// A session whose bytes were changed, cut, doubled or left out begins or is an error, in time.
+#[test]
+fn sessions_that_were_tampered_with_never_hang_or_panic() {
+    let seed = match std::env::var("CEDE_SEED") {
+        Ok(seed) => seed.parse().expect("CEDE_SEED is a number above 0"),
+        Err(_) => RandomState::new().build_hasher().finish() | 1,
+    };
+    println!("CEDE_SEED={seed}");
+    cede_fiber::run(move || {
+        let mut random: u64 = seed;
+        let mut below = move |limit: usize| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random % limit as u64) as usize
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let text = format!("postgres://joe:secret@127.0.0.1:{port}/?sslmode=disable");
+        let config: Config = text.parse().unwrap();
+        let mut begun = 0;
+        for _ in 0..2000 {
+            let question = [0_u32, 3, 5, 10][below(4)];
+            let mut bytes = message(b'R', &[&question.to_be_bytes()[..], b"salt"].concat());
+            if question == 0 {
+                bytes.clear();
+            }
+            bytes.extend(session());
+            for _ in 0..below(4) {
+                let at = below(bytes.len().max(1));
+                match below(4) {
+                    0 if at < bytes.len() => bytes[at] = below(256) as u8,
+                    1 if at < bytes.len() => drop(bytes.remove(at)),
+                    2 => bytes.truncate(at),
+                    _ => bytes.insert(at, below(256) as u8),
+                }
+            }
+            let there = config.clone();
+            let client = cede_fiber::spawn(move || open(&there).is_ok());
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&bytes).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let drained = cede_fiber::spawn(move || io::copy(&mut stream, &mut io::sink()));
+            begun += u32::from(client.join().unwrap());
+            let _ = drained.join();
+        }
+        assert!(begun > 0 && begun < 2000, "{begun}");
     })
     .unwrap();
 }

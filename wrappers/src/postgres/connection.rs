@@ -18,21 +18,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use cede_fiber::{Builder, FiberId, Park, Ticket, Wait, WaitKind, shield};
-use fallible_iterator::FallibleIterator;
-use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
 
 use super::cancel::Canceller;
 use super::config::Config;
 use super::connect::Opened;
-use super::core::Hooks;
 use super::encode;
 use super::error::{Error, ErrorKind, Phase};
+use super::gather::Gather;
 use super::limits::Limits;
+use super::listen::Hooks;
 use super::metrics::Counters;
-use super::pending::{Again, Item, Pending, Want};
+use super::pending::{Again, Pending, Want};
 use super::request::Request;
-use super::statement::{Column, Known, Statement, Statements, ToPrepare};
+use super::statement::Statement;
+use super::statements::Statements;
 use super::transaction::Own;
 use super::types::{Oid, ToSql, Type};
 use crate::outbox::Outbox;
@@ -40,6 +40,11 @@ use crate::stream::Stream;
 
 /// A buffer for requests that has grown further is given back.
 const SCRATCH_BYTES_KEPT: usize = 256 * 1024;
+/// As long as the server has so many requests to answer, and so many times more than are gathered,
+/// more are gathered: they would only wait there for their turn. What is sent at once costs one
+/// system call here, and one of the server.
+const AHEAD_MIN: usize = 8;
+const AHEAD_FACTOR: usize = 4;
 /// Connections are told apart by their numbers, on all threads.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -49,6 +54,7 @@ pub(super) struct Connection {
     pub(super) host: Arc<str>,
     pub(super) stream: Stream,
     pub(super) outbox: Outbox,
+    pub(super) gather: Gather,
     /// The requests that are not answered completely, in the order in which they were sent.
     pub(super) queue: RefCell<VecDeque<Rc<Pending>>>,
     /// The number of the last request.
@@ -56,6 +62,8 @@ pub(super) struct Connection {
     is_closed: Cell<bool>,
     /// Nothing may be sent for the time being.
     pub(super) is_held: Cell<bool>,
+    /// The fiber that sends the data of a COPY: nothing else may be sent.
+    copying: Cell<Option<FiberId>>,
     /// Fibers that wait for the end of that, or until fewer requests are under way.
     waiting: RefCell<VecDeque<Ticket>>,
     /// The reader, while it waits until rows that have come are taken.
@@ -65,10 +73,10 @@ pub(super) struct Connection {
     pub(super) canceller: Canceller,
     /// The fibers that are inside of their `query_each`.
     streaming: RefCell<Vec<FiberId>>,
-    statements: Statements,
+    pub(super) statements: Statements,
     /// Names of statements that are to be closed with the next preparation.
-    closing: RefCell<Vec<Box<str>>>,
-    names: Cell<u64>,
+    pub(super) closing: RefCell<Vec<Box<str>>>,
+    pub(super) names: Cell<u64>,
     pub(super) types: RefCell<HashMap<Oid, Type>>,
     pub(super) parameters: RefCell<HashMap<String, String>>,
     scratch: Cell<BytesMut>,
@@ -97,10 +105,12 @@ impl Connection {
             host,
             stream,
             outbox: Outbox::default(),
+            gather: Gather::default(),
             queue: RefCell::default(),
             serial: Cell::new(0),
             is_closed: Cell::new(false),
             is_held: Cell::new(false),
+            copying: Cell::new(None),
             waiting: RefCell::default(),
             reader: Cell::new(None),
             last_words: RefCell::default(),
@@ -141,10 +151,15 @@ impl Connection {
     /// The life of the writer. A cancel does not end it, for at a shutdown those who clean up send;
     /// the end of the reader does.
     fn write(&self) {
-        let sent = shield(|| self.outbox.run(&self.stream));
-        if let Err(error) = sent {
-            let error = Error::io(Phase::Send, error).at(&self.host);
-            self.last_words.borrow_mut().get_or_insert(error);
+        match shield(|| self.outbox.run(&self.stream)) {
+            // The last client is gone. The server still does what nobody waits for: it is told to
+            // stop, and closes when it has.
+            Ok(()) if !self.queue.borrow().is_empty() => return,
+            Ok(()) => {}
+            Err(error) => {
+                let error = Error::io(Phase::Send, error).at(&self.host);
+                self.last_words.borrow_mut().get_or_insert(error);
+            }
         }
         // The reader takes what has come until then and finds the end.
         let _ = self.stream.shutdown();
@@ -175,11 +190,11 @@ impl Connection {
         self.outbox.close();
         let _ = self.stream.shutdown();
         tracing::debug!(host = &*self.host, %error, "the connection has ended");
-        let handed = self.outbox.handed();
+        let taken = self.outbox.taken();
         let words = self.last_words.take();
         let queue = self.queue.take();
         for (place, pending) in queue.iter().enumerate() {
-            let was_sent = pending.start < handed;
+            let was_sent = pending.start < taken;
             // What the server said last, it said of what it was doing.
             let said = words.clone().filter(|words| place == 0 && words.as_db_error().is_some());
             let error = said.unwrap_or_else(|| match &words {
@@ -199,6 +214,7 @@ impl Connection {
         if let Some(ticket) = self.reader.take() {
             ticket.wake();
         }
+        self.hooks.lost();
     }
 
     /// Wakes all who wait to send.
@@ -230,6 +246,7 @@ impl Connection {
     #[inline]
     fn is_calm(&self) -> bool {
         !self.is_held.get()
+            && self.copying.get().is_none()
             && self.outbox.has_room()
             && self.queue.borrow().len() < self.limits.in_flight_max
     }
@@ -242,7 +259,7 @@ impl Connection {
     /// cancel or a deadline.
     #[inline]
     fn wait_calm(&self) -> Result<(), Error> {
-        if !self.streaming.borrow().is_empty() {
+        if !self.streaming.borrow().is_empty() || self.copying.get().is_some() {
             self.refuse_inside_of_stream()?;
         }
         while !self.is_calm() {
@@ -281,28 +298,35 @@ impl Connection {
     fn refuse_inside_of_stream(&self) -> Result<(), Error> {
         let id = cede_fiber::try_current().map(|fiber| fiber.id());
         if id.is_some_and(|id| self.streaming.borrow().contains(&id)) {
-            let message = "the closure of query_each cannot use the connection whose rows it takes; \
-                 use another one, or collect the rows first";
+            let message = "the closure of query_each, or who reads a copy_out, cannot use the \
+                 connection whose rows it takes; use another one, or collect the rows first";
+            return Err(Error::new(ErrorKind::State, Phase::Send, message).at(&self.host));
+        }
+        if id.is_some() && id == self.copying.get() {
+            let message = "a COPY is under way in this fiber: finish it first";
             return Err(Error::new(ErrorKind::State, Phase::Send, message).at(&self.host));
         }
         Ok(())
     }
 
-    /// Runs `f` as the consumer of rows that come on this connection.
-    pub(super) fn while_streaming<R>(&self, f: impl FnOnce() -> R) -> R {
-        struct Left<'a>(&'a Connection, Option<FiberId>);
-        impl Drop for Left<'_> {
-            fn drop(&mut self) {
-                let mut streaming = self.0.streaming.borrow_mut();
-                if let Some(place) = streaming.iter().position(|id| Some(*id) == self.1) {
-                    streaming.swap_remove(place);
-                }
-            }
-        }
+    /// This fiber is the consumer of rows that come on this connection, until the result is dropped.
+    pub(super) fn stream(self: &Rc<Self>) -> Streaming {
         let id = cede_fiber::try_current().map(|fiber| fiber.id());
         self.streaming.borrow_mut().extend(id);
-        let _left = Left(self, id);
+        Streaming(Rc::clone(self), id)
+    }
+
+    /// Runs `f` as that consumer.
+    pub(super) fn while_streaming<R>(self: &Rc<Self>, f: impl FnOnce() -> R) -> R {
+        let _streaming = self.stream();
         f()
+    }
+
+    /// This fiber sends the data of a COPY, and nobody sends anything else, until the result is
+    /// dropped.
+    pub(super) fn copy(self: &Rc<Self>) -> Copying {
+        self.copying.set(cede_fiber::try_current().map(|fiber| fiber.id()));
+        Copying(Rc::clone(self))
     }
 
     /// Sends what `encode` writes, which ends in one Sync, and has its answer collected.
@@ -319,7 +343,7 @@ impl Connection {
         encode: impl Fn(&mut BytesMut) -> Result<(), Error>,
     ) -> Result<Request, Error> {
         // A fiber that was cancelled begins nothing.
-        drop(Park::begin().map_err(|error| Error::io(Phase::Send, error).at(&self.host))?);
+        Park::begin().map_err(|error| Error::io(Phase::Send, error).at(&self.host))?;
         loop {
             if let Some(own) = own {
                 own.wait_until_begun(self)?;
@@ -338,7 +362,7 @@ impl Connection {
             }
             let start = self.outbox.appended();
             self.outbox
-                .append(|out| {
+                .gather(|out| {
                     out.extend_from_slice(&scratch);
                     Ok::<_, std::io::Error>(())
                 })
@@ -356,7 +380,27 @@ impl Connection {
             if let Some(own) = own {
                 own.has_sent(&pending);
             }
+            self.send_in_time();
             return Ok(Request::new(Rc::clone(self), pending));
+        }
+    }
+
+    /// Requests that are sent and not answered.
+    #[inline]
+    pub(super) fn under_way(&self) -> usize {
+        self.queue.borrow().len().saturating_sub(self.outbox.gathered())
+    }
+
+    /// Has what is gathered sent, unless the server has so much to do that it would wait there.
+    #[inline]
+    pub(super) fn send_in_time(&self) {
+        let gathered = self.outbox.gathered();
+        if gathered == 0 {
+            return;
+        }
+        let sent = self.under_way();
+        if sent < AHEAD_MIN || gathered * AHEAD_FACTOR >= sent || !self.outbox.has_room() {
+            self.outbox.rouse();
         }
     }
 
@@ -386,141 +430,26 @@ impl Connection {
         self.counters.bytes_sent.add(bytes.len() as u64);
         Ok(())
     }
+}
 
-    /// A statement as this connection knows it; it is prepared if need be.
-    ///
-    /// # Errors
-    ///
-    /// Those of preparing it. The statement itself has not run then.
-    #[inline]
-    pub(super) fn statement(
-        self: &Rc<Self>,
-        what: ToPrepare<'_>,
-        own: Option<&Own>,
-    ) -> Result<Statement, Error> {
-        match what {
-            ToPrepare::Statement(statement) if statement.is_of(self.id) => Ok(statement.clone()),
-            ToPrepare::Statement(statement) => {
-                self.prepared(statement.sql(), statement.types(), own)
-            }
-            ToPrepare::Text(sql) => match self.statements.get(sql) {
-                Some(statement) => Ok(statement),
-                None => self.prepared(sql, &[], own),
-            },
+/// A fiber takes rows; see [`Connection::stream`].
+pub(super) struct Streaming(Rc<Connection>, Option<FiberId>);
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        let mut streaming = self.0.streaming.borrow_mut();
+        if let Some(place) = streaming.iter().position(|id| Some(*id) == self.1) {
+            streaming.swap_remove(place);
         }
     }
+}
 
-    /// The statement of this text; only one fiber at a time prepares it.
-    pub(super) fn prepared(
-        self: &Rc<Self>,
-        sql: &str,
-        types: &[Type],
-        own: Option<&Own>,
-    ) -> Result<Statement, Error> {
-        struct Place<'a>(&'a Statements, &'a str, &'a [Type], Option<Statement>);
-        impl Drop for Place<'_> {
-            fn drop(&mut self) {
-                self.0.finish(self.1, self.2, self.3.as_ref());
-            }
-        }
-        loop {
-            if self.is_closed() {
-                return Err(Error::closed(Phase::Prepare).at(&self.host));
-            }
-            let park = Park::begin().map_err(|error| self.prepare_error(error))?;
-            match self.statements.look(sql, types, || park.ticket()) {
-                Known::Ready(statement) => return Ok(statement),
-                Known::Preparing => park
-                    .wait(Wait::new(WaitKind::Other, self.id), None)
-                    .map_err(|error| self.prepare_error(error))?,
-                Known::Vacant => {
-                    let mut place = Place(&self.statements, sql, types, None);
-                    let statement = self.prepare(sql, types, own)?;
-                    place.3 = Some(statement.clone());
-                    return Ok(statement);
-                }
-            }
-        }
-    }
+/// A fiber sends data; see [`Connection::copy`].
+pub(super) struct Copying(Rc<Connection>);
 
-    fn prepare_error(&self, error: std::io::Error) -> Error {
-        Error::io(Phase::Prepare, error).at(&self.host)
-    }
-
-    fn prepare(
-        self: &Rc<Self>,
-        sql: &str,
-        types: &[Type],
-        own: Option<&Own>,
-    ) -> Result<Statement, Error> {
-        self.names.set(self.names.get() + 1);
-        let name: Box<str> = format!("c{}", self.names.get()).into();
-        while let Some(evicted) = self.statements.evict(self.limits.statements_max) {
-            self.closing.borrow_mut().push(evicted.name().into());
-        }
-        let closing = self.closing.take();
-        let request = self.request(Want::Description, None, own, |out| {
-            encode::prepare(&name, sql, types, &closing, out)
-        });
-        let described = match request {
-            Err(error) => {
-                // Nothing was sent.
-                self.closing.borrow_mut().extend(closing);
-                Err(error)
-            }
-            Ok(request) => request.finish().and_then(|()| self.described(&request, own)),
-        };
-        match described {
-            Ok((params, columns)) => {
-                let id = self.id;
-                Ok(Statement::new(sql.into(), types, params, columns, name, id))
-            }
-            Err(error) => {
-                // It may be there all the same; a name that is not is closed without an error.
-                self.closing.borrow_mut().push(name);
-                Err(error.with_phase(Phase::Prepare).maybe_run(false))
-            }
-        }
-    }
-
-    fn described(
-        self: &Rc<Self>,
-        request: &Request,
-        own: Option<&Own>,
-    ) -> Result<(Vec<Type>, Vec<Column>), Error> {
-        let malformed = |error| Error::io(Phase::Prepare, error).at(&self.host);
-        let (mut params, mut columns) = (Vec::new(), Vec::new());
-        while let Some(item) = request.next()? {
-            match item {
-                Item::Message(Message::ParameterDescription(body)) => {
-                    let mut oids = body.parameters();
-                    while let Some(oid) = oids.next().map_err(malformed)? {
-                        params.push(self.type_of(oid, own, 0)?);
-                    }
-                }
-                Item::Message(Message::RowDescription(body)) => {
-                    let mut fields = body.fields();
-                    while let Some(field) = fields.next().map_err(malformed)? {
-                        let ty = self.type_of(field.type_oid(), own, 0)?;
-                        columns.push(Column::new(
-                            field.name().into(),
-                            ty,
-                            field.table_oid(),
-                            field.column_id(),
-                            field.type_modifier(),
-                        ));
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok((params, columns))
-    }
-
-    /// The server does not take this statement as it was prepared.
-    pub(super) fn forget(&self, statement: &Statement) {
-        if self.statements.forget(statement) {
-            self.closing.borrow_mut().push(statement.name().into());
-        }
+impl Drop for Copying {
+    fn drop(&mut self) {
+        self.0.copying.set(None);
+        self.0.wake_waiting();
     }
 }

@@ -8,51 +8,15 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
-use cede_fiber::sync::local::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use cede_fiber::{Builder, FiberId, Park, Ticket, Wait, WaitKind, sleep, with_deadline};
-use postgres_protocol::message::backend::NotificationResponseBody;
-
 use super::config::Config;
 use super::connect;
 use super::connection::Connection;
 use super::error::{Error, ErrorKind, Phase};
+use super::listen::Hooks;
 use super::metrics::Counters;
 use crate::backoff::Backoff;
-
-/// What is called when something happens on a connection.
-#[derive(Default)]
-pub(super) struct Hooks {
-    notification: RefCell<Option<Rc<Notified>>>,
-    connected: RefCell<Option<Rc<Connected>>>,
-}
-
-type Notified = dyn Fn(&NotificationResponseBody);
-type Connected = dyn Fn(&Rc<Connection>) -> Result<(), Error>;
-
-impl Hooks {
-    /// Called by the reader for each notification; it must not wait.
-    pub(super) fn on_notification(&self, f: impl Fn(&NotificationResponseBody) + 'static) {
-        self.notification.replace(Some(Rc::new(f)));
-    }
-
-    /// Called on each connection that replaces one that was lost, before anybody else uses it. An
-    /// error gives that connection up.
-    pub(super) fn on_reconnect(&self, f: impl Fn(&Rc<Connection>) -> Result<(), Error> + 'static) {
-        self.connected.replace(Some(Rc::new(f)));
-    }
-
-    pub(super) fn notify(&self, body: &NotificationResponseBody) {
-        let hook = self.notification.borrow().clone();
-        if let Some(hook) = hook {
-            hook(body);
-        }
-    }
-
-    fn connected(&self, connection: &Rc<Connection>) -> Result<(), Error> {
-        let hook = self.connected.borrow().clone();
-        hook.map_or(Ok(()), |hook| hook(connection))
-    }
-}
+use cede_fiber::sync::local::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use cede_fiber::{Builder, FiberId, Park, Ticket, Wait, WaitKind, sleep, with_deadline};
 
 /// Shared by the clones of a client.
 pub(super) struct Core {

@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::db_error::DbError;
+use super::db_error::{DbError, Severity};
 use super::sqlstate::SqlState;
 
 /// What went wrong.
@@ -316,7 +316,10 @@ impl Error {
     /// Whether the connection has ended; a further call on it fails as well.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.0.kind == ErrorKind::Closed
+        let is_fatal = |error: &DbError| {
+            matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
+        };
+        self.0.kind == ErrorKind::Closed || self.as_db_error().is_some_and(is_fatal)
     }
 }
 

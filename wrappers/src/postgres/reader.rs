@@ -4,7 +4,7 @@
 //! The rule of this file: what the server sends is believed only where the protocol allows it at
 //! that moment; everything else ends the connection.
 
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -37,10 +37,15 @@ impl Connection {
 
     /// Ends with the reason why there is nothing more to read.
     fn read_all(&self, input: &mut Input) -> Error {
+        let mut read = 0;
         loop {
+            let before = self.queue.borrow().len();
             if let Err(error) = self.take_messages(input) {
                 return error;
             }
+            // Nobody can have added one meanwhile, but where the reader has waited for a consumer.
+            self.gather.came(before.saturating_sub(self.queue.borrow().len()), read);
+            self.send_in_time();
             match self.read_some(input.space()) {
                 Ok(0) => {
                     let phase = if self.is_idle() { Phase::Idle } else { Phase::Receive };
@@ -49,6 +54,7 @@ impl Connection {
                 }
                 Ok(n) => {
                     self.counters.bytes_received.add(n as u64);
+                    read = n;
                     input.filled(n);
                 }
                 Err(error) => return Error::io(Phase::Receive, error).with_kind(ErrorKind::Closed),
@@ -58,10 +64,10 @@ impl Connection {
 
     #[inline]
     fn read_some(&self, space: &mut [u8]) -> io::Result<usize> {
-        match (&self.stream).read(space) {
+        match self.gather.read(&self.stream, space, self.under_way()) {
             // The runtime shuts down: those who are under way are still served.
             Err(error) if is_cancelled(&error) && !self.is_idle() => {
-                shield(|| (&self.stream).read(space))
+                shield(|| self.gather.read(&self.stream, space, self.under_way()))
             }
             read => read,
         }
@@ -76,13 +82,8 @@ impl Connection {
         while let Some((tag, body)) = input.next().map_err(malformed)? {
             match tag {
                 b'D' => self.data_row(input, body)?,
-                // ParseComplete, BindComplete, CloseComplete, CopyDone, EmptyQueryResponse,
-                // PortalSuspended: there is nothing to them.
-                b'1' | b'2' | b'3' | b'c' | b'I' | b's' => {
-                    if !self.head(tag)?.has_begun.replace(true) && tag == b's' {
-                        return Err(unexpected(tag));
-                    }
-                }
+                // ParseComplete, BindComplete, CloseComplete, CopyDone, EmptyQueryResponse.
+                b'1' | b'2' | b'3' | b'c' | b'I' => self.head(tag)?.has_begun.set(true),
                 b'C' => self.command_complete(input.body(body))?,
                 b'Z' => self.ready_for_query(input.body(body))?,
                 _ => self.rare(input, tag, body)?,
@@ -204,7 +205,7 @@ impl Connection {
         match message {
             Message::ErrorResponse(body) => {
                 let error = DbError::parse(&mut body.fields()).map_err(malformed)?;
-                self.error(error);
+                return self.error(error);
             }
             Message::NoticeResponse(body) => {
                 let notice = DbError::parse(&mut body.fields()).map_err(malformed)?;
@@ -226,7 +227,11 @@ impl Connection {
             Message::CopyInResponse(_) => {
                 let head = self.head(tag)?;
                 head.has_begun.set(true);
-                if head.want != Want::Copy || head.is_abandoned() {
+                if head.want == Want::Copy && head.is_abandoned() {
+                    // Who gave it up has told the server already.
+                    return Ok(());
+                }
+                if head.want != Want::Copy {
                     // Requests behind it would be taken for the data.
                     let text = "a statement wants to be sent data: use `copy_in`. The connection \
                          is closed";
@@ -252,11 +257,18 @@ impl Connection {
         Ok(())
     }
 
-    fn error(&self, error: DbError) {
+    /// What the server says of the request that it answers; or of the session, which is over then.
+    fn error(&self, error: DbError) -> Result<(), Error> {
+        let head = self.queue.borrow().front().map(Rc::clone);
         let is_last = matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
-        let Some(head) = self.queue.borrow().front().map(Rc::clone) else {
-            *self.last_words.borrow_mut() = Some(Error::db(Phase::Idle, error).at(&self.host));
-            return;
+        let head = match head {
+            Some(head) if !is_last => head,
+            _ => {
+                let phase = if head.is_some() { Phase::Execute } else { Phase::Idle };
+                let error = Error::db(phase, error).at(&self.host);
+                self.last_words.replace(Some(error.clone()));
+                return Err(error);
+            }
         };
         self.counters.errors.add(1);
         let phase = match head.want {
@@ -271,12 +283,8 @@ impl Connection {
         } else if is_stale(&error) {
             head.again.set(Again::Stale);
         }
-        let error = Error::db(phase, error).at(&self.host);
-        if is_last {
-            *self.last_words.borrow_mut() = Some(error);
-        } else {
-            head.set_error(error);
-        }
+        head.set_error(Error::db(phase, error).at(&self.host));
+        Ok(())
     }
 }
 

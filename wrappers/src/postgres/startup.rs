@@ -111,7 +111,7 @@ impl Wire<'_> {
                 }
                 Message::NoticeResponse(body) => {
                     if let Ok(notice) = DbError::parse(&mut body.fields()) {
-                        tracing::info!("a notice of PostgreSQL: {notice}");
+                        tracing::debug!(%notice, "a notice of the server");
                     }
                 }
                 message => return Ok(message),

@@ -3,24 +3,27 @@
 //! The rule of this file: a command is sent again only if it has certainly not left this process.
 //! Everything else that goes wrong ends it, once, with an error that says what is known.
 
+mod reconnect;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
-use std::io;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
-use cede_fiber::{Builder, Park, Ticket, Wait, WaitKind};
+use cede_fiber::Ticket;
 use redis::{Cmd, ConnectionLike, RedisError, RedisResult, Value};
 
 use super::command::{self, Place};
 use super::config::IntoConfig;
 use super::connection::{Connection, Ended};
 use super::error::Phase;
-use super::link::{self, Link};
 use super::metrics::{Metrics, add};
 use super::pool::Pool;
 use super::server::Server;
 use crate::backoff::Backoff;
 use crate::pool::PoolMetrics;
+
+/// How often a command is sent again that has not left this process when its connection was lost.
+const RESENDS_MAX: usize = 8;
 
 /// A server, for all fibers of a shard, on one connection.
 ///
@@ -123,6 +126,14 @@ impl Client {
         self.0.pool.get().map(Pool::metrics).unwrap_or_default()
     }
 
+    /// Sends a command to a node that has its slot only in part yet.
+    pub(super) fn call_asking(&self, packed: &[u8]) -> RedisResult<Value> {
+        let name = command::check_packed(packed, 1, Place::Shared)?;
+        let both = [&redis::cmd("ASKING").get_packed_command(), packed].concat();
+        let values = self.0.on_connection(name, |connection| connection.call_many(&both, 0, 2))?;
+        Ok(values?.pop().unwrap_or_default())
+    }
+
     pub(super) fn pool(&self) -> &Pool {
         self.0.pool.get_or_init(|| Pool::of(&self.0.server))
     }
@@ -133,106 +144,6 @@ impl Client {
 }
 
 impl Shared {
-    /// Makes a new connection the one that is used.
-    fn install(&self, link: Link) -> RedisResult<()> {
-        let connection = Connection::start(link, &self.server)
-            .map_err(|cause| self.server.failure(Phase::Connect, cause))?;
-        let former = self.connection.replace(Some(connection));
-        if former.is_some() {
-            add(&self.server.counters.reconnects, 1);
-        }
-        *self.error.borrow_mut() = None;
-        Ok(())
-    }
-
-    /// The connection; makes a new one when it is lost.
-    #[inline]
-    fn connection(self: &Rc<Self>, name: &[u8]) -> RedisResult<Rc<Connection>> {
-        if let Some(connection) = &*self.connection.borrow()
-            && connection.is_open()
-        {
-            return Ok(Rc::clone(connection));
-        }
-        self.reconnect(name)
-    }
-
-    #[cold]
-    fn reconnect(self: &Rc<Self>, name: &[u8]) -> RedisResult<Rc<Connection>> {
-        let own = cede_fiber::deadline();
-        let gave_up = |cause: io::Error| {
-            let failed = self.error.borrow().clone();
-            let is_own = own.is_some_and(|at| at <= std::time::Instant::now());
-            match failed {
-                // It is no news that time has passed; what failed meanwhile is.
-                Some(failed) if cause.kind() == io::ErrorKind::TimedOut && !is_own => failed,
-                Some(failed) if cause.kind() == io::ErrorKind::TimedOut => {
-                    let text = format!("the deadline has passed; the last attempt: {failed}");
-                    let cause = io::Error::new(io::ErrorKind::TimedOut, text);
-                    self.server.failure(Phase::Reconnect, cause).of_command(name, false).into()
-                }
-                _ => self.server.failure(Phase::Reconnect, cause).of_command(name, false).into(),
-            }
-        };
-        cede_fiber::with_deadline(self.server.config.reconnect_timeout, || {
-            loop {
-                if let Some(connection) = &*self.connection.borrow()
-                    && connection.is_open()
-                {
-                    return Ok(Rc::clone(connection));
-                }
-                let park = Park::begin().map_err(gave_up)?;
-                if !self.is_connecting.get() {
-                    *self.error.borrow_mut() = None;
-                    self.start_connecting().map_err(gave_up)?;
-                }
-                self.waiting.borrow_mut().push(park.ticket());
-                let _counted = Counted::new(&self.waiting_count);
-                let object = std::ptr::from_ref(&**self) as u64;
-                park.wait(Wait::new(WaitKind::Notify, object), None).map_err(gave_up)?;
-                if !self.is_connecting.get()
-                    && let Some(error) = self.error.borrow().clone()
-                {
-                    return Err(error);
-                }
-            }
-        })
-    }
-
-    /// A fiber that connects on behalf of all who wait, so that none of their deadlines ends it.
-    fn start_connecting(self: &Rc<Self>) -> io::Result<()> {
-        let server = Rc::clone(&self.server);
-        let connecting = Connecting(Rc::downgrade(self));
-        // A connection that never answered is no sign that all is well.
-        let failed_at_once =
-            self.connection.borrow().as_ref().is_some_and(|former| !former.has_answered());
-        let first_wait = failed_at_once.then(|| self.backoff.borrow_mut().next());
-        self.is_connecting.set(true);
-        let connect = move || {
-            if let Some(wait) = first_wait
-                && cede_fiber::sleep(wait).is_err()
-            {
-                return;
-            }
-            loop {
-                let result = server.open();
-                let Some(wait) = connecting.tried(result) else { return };
-                if cede_fiber::sleep(wait).is_err() {
-                    return;
-                }
-            }
-        };
-        Builder::new()
-            .name(format!("redis {} connector", self.server.host))
-            .no_deadline()
-            .spawn_detached(connect)
-    }
-
-    fn wake_all(&self) {
-        self.waiting.take().into_iter().for_each(|ticket| {
-            ticket.wake();
-        });
-    }
-
     /// Sends by `send`, on a new connection if need be.
     #[inline]
     fn on_connection<T>(
@@ -241,6 +152,7 @@ impl Shared {
         mut send: impl FnMut(&Connection) -> Result<T, Ended>,
     ) -> RedisResult<T> {
         add(&self.server.counters.commands, 1);
+        let mut resends = 0;
         loop {
             let connection = match self.connection(name) {
                 Ok(connection) => connection,
@@ -251,7 +163,7 @@ impl Shared {
             };
             match send(&connection) {
                 Ok(value) => return Ok(value),
-                Err(Ended::Unsent) => {}
+                Err(Ended::Unsent) if resends < RESENDS_MAX => resends += 1,
                 Err(ended) => return Err(self.failed(name, &connection, ended)),
             }
         }
@@ -266,7 +178,8 @@ impl Shared {
                 let phase = if sent { Phase::Command } else { Phase::Queue };
                 self.server.failure(phase, cause).of_command(name, sent).into()
             }
-            Ended::Lost | Ended::Unsent => connection.failure().of_command(name, true).into(),
+            Ended::Lost => connection.failure().of_command(name, true).into(),
+            Ended::Unsent => connection.failure().of_command(name, false).into(),
         };
         tracing::debug!(host = &*self.server.host, error = %error, "a Redis command has failed");
         error
@@ -329,51 +242,6 @@ impl Drop for Shared {
         if let Some(connection) = self.connection.take() {
             connection.close();
         }
-    }
-}
-
-/// The fiber that connects. When it ends, however that is, another one may begin.
-struct Connecting(Weak<Shared>);
-
-impl Connecting {
-    /// What comes of an attempt: how long to wait before the next one, if there is to be one.
-    fn tried(&self, result: RedisResult<Link>) -> Option<std::time::Duration> {
-        let shared = self.0.upgrade()?;
-        let error = match result.and_then(|link| shared.install(link)) {
-            Ok(()) => {
-                shared.backoff.borrow_mut().reset();
-                return None;
-            }
-            Err(error) => error,
-        };
-        let goes_on = link::is_transient(&error) && shared.waiting_count.get() > 0;
-        *shared.error.borrow_mut() = Some(error);
-        goes_on.then(|| shared.backoff.borrow_mut().next())
-    }
-}
-
-impl Drop for Connecting {
-    fn drop(&mut self) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.is_connecting.set(false);
-            shared.wake_all();
-        }
-    }
-}
-
-/// One who waits, counted.
-struct Counted<'a>(&'a Cell<usize>);
-
-impl<'a> Counted<'a> {
-    fn new(count: &'a Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }
 

@@ -265,6 +265,27 @@ pub(super) fn marks(bytes: &[u8]) -> Vec<Mark> {
     marks
 }
 
+/// The arguments of a packed command, its name included; those before an error if it is malformed.
+pub(super) fn args(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut packed = Packed(bytes);
+    let args = packed.header(b'*').unwrap_or(0);
+    (0..args).map_while(|_| packed.arg()).collect()
+}
+
+/// Packed commands one by one; those before an error if they are malformed.
+pub(super) fn split(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut packed = Packed(bytes);
+    let mut commands = Vec::new();
+    loop {
+        let begun = packed.0;
+        let Some(args) = packed.header(b'*') else { return commands };
+        if (0..args).any(|_| packed.arg().is_none()) {
+            return commands;
+        }
+        commands.push(&begun[..begun.len() - packed.0.len()]);
+    }
+}
+
 /// Whether packed commands are a transaction: `offset` answers are skipped, and one is taken.
 pub(super) fn is_atomic(bytes: &[u8], offset: usize, count: usize) -> bool {
     let mut packed = Packed(bytes);

@@ -11,8 +11,9 @@
 //! The rule of this file: answers come in the order of the commands, so a fiber that gives up leaves
 //! its slot in the queue, marked. The answer is dropped when it comes, and nobody gets another's.
 
+mod queue;
+
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use cede_fiber::{Builder, Park, Ticket, Wait, WaitKind};
 use redis::{RedisError, RedisResult, Value};
 
+use self::queue::{Batch, Queue, Slot};
 use super::error::{Failure, Phase};
 use super::link::{Input, Link};
 use super::metrics::add;
@@ -27,69 +29,6 @@ use super::server::Server;
 use super::transaction;
 use crate::outbox::Outbox;
 use crate::stream::Stream;
-
-/// What a fiber and the reader have in common: the place for an answer.
-#[derive(Debug)]
-enum Slot {
-    Free,
-    /// One answer is waited for; the command begins at this byte.
-    Waiting(Ticket, u64),
-    Answered(Value),
-    /// Several are.
-    Collecting(Box<Batch>),
-    Collected(Box<Batch>),
-    /// Nobody waits for this many answers.
-    Abandoned(usize),
-    /// The connection was lost. Whether the command was still here then.
-    Lost {
-        unsent: bool,
-    },
-}
-
-/// The answers of a pipeline.
-#[derive(Debug)]
-struct Batch {
-    ticket: Ticket,
-    begins_at: u64,
-    /// How many answers are still to come that are only looked at for errors: those before EXEC.
-    skip: usize,
-    left: usize,
-    skipped: Vec<Value>,
-    values: Vec<Value>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    /// Whose answers come next. Indices into `slots`.
-    order: VecDeque<u32>,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-}
-
-impl Queue {
-    #[inline]
-    fn push(&mut self, slot: Slot) -> u32 {
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.slots[index as usize] = slot;
-                index
-            }
-            None => {
-                self.slots.push(slot);
-                (self.slots.len() - 1) as u32
-            }
-        };
-        self.order.push_back(index);
-        index
-    }
-
-    #[inline]
-    fn take(&mut self, index: u32) -> Slot {
-        let slot = std::mem::replace(&mut self.slots[index as usize], Slot::Free);
-        self.free.push(index);
-        slot
-    }
-}
 
 /// What a command ended with, if not with an answer.
 #[derive(Debug)]
@@ -265,6 +204,19 @@ impl Connection {
 
     #[inline]
     fn wait_for_room(&self) -> Result<(), Ended> {
+        if self.outbox.has_room() && self.has_room() {
+            return Ok(());
+        }
+        self.wait_for_more_room()
+    }
+
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.queue.borrow().order.len() < self.server.config.in_flight_max
+    }
+
+    #[cold]
+    fn wait_for_more_room(&self) -> Result<(), Ended> {
         loop {
             match self.outbox.wait_for_room() {
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => {
@@ -272,7 +224,7 @@ impl Connection {
                 }
                 result => result?,
             }
-            if self.queue.borrow().order.len() < self.server.config.in_flight_max {
+            if self.has_room() {
                 return Ok(());
             }
             let park = Park::begin()?;
@@ -385,7 +337,7 @@ impl Connection {
         self.outbox.close();
         // It may be closed already.
         let _ = self.stream.shutdown();
-        let handed = self.outbox.handed();
+        let taken = self.outbox.taken();
         let mut queue = self.queue.borrow_mut();
         let queue = &mut *queue;
         for index in std::mem::take(&mut queue.order) {
@@ -400,7 +352,7 @@ impl Connection {
                     continue;
                 }
             };
-            *slot = Slot::Lost { unsent: begins_at >= handed };
+            *slot = Slot::Lost { unsent: begins_at >= taken };
             ticket.wake();
         }
         self.waiting.take().into_iter().for_each(|ticket| {
@@ -441,17 +393,5 @@ impl Drop for InFlight<'_> {
         };
         *slot = Slot::Abandoned(answers);
         add(&self.connection.server.counters.abandoned, 1);
-    }
-}
-
-impl Batch {
-    fn push(&mut self, value: Value) {
-        self.left -= 1;
-        if self.skip > 0 {
-            self.skip -= 1;
-            self.skipped.push(value);
-        } else {
-            self.values.push(value);
-        }
     }
 }

@@ -7,6 +7,7 @@
 //! order, whatever became of who sent it.
 
 mod client;
+mod cluster;
 mod command;
 mod config;
 mod connection;
@@ -22,6 +23,7 @@ mod server;
 mod transaction;
 
 pub use client::Client;
+pub use cluster::{ClusterClient, REDIRECTIONS_MAX};
 pub use config::{
     Address, CONNECT_TIMEOUT_DEFAULT, Config, IN_FLIGHT_MAX_DEFAULT, IntoConfig, KEEPALIVE_DEFAULT,
     RECONNECT_TIMEOUT_DEFAULT, REQUEST_BYTES_MAX_DEFAULT,

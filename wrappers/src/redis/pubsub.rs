@@ -8,24 +8,23 @@
 //! The surprising rule: nobody who publishes waits for a subscriber. When the queue is full nothing is
 //! read, until the server closes the connection; like every loss, that is an event between messages.
 
+mod reader;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io::{self, Write};
 use std::rc::Rc;
-use std::time::Instant;
 
 use cede_fiber::{Builder, Park, Ticket, Wait, WaitKind};
-use redis::{
-    Cmd, ErrorKind, Msg, PushInfo, PushKind, RedisError, RedisResult, ToRedisArgs, Value, cmd,
-};
+use redis::{Cmd, ErrorKind, Msg, RedisError, RedisResult, ToRedisArgs, cmd};
 
+use self::reader::Ended;
 use super::client::Client;
 use super::error::Phase;
 use super::link::{Input, Link};
 use super::metrics::add;
 use super::server::Server;
-use crate::backoff::Backoff;
 use crate::stream::Stream;
 
 /// How many messages wait for `recv` at most.
@@ -383,181 +382,6 @@ impl Shared {
             }
             // The reader finds the end, and the next connection says it all.
             Err(_) => Ok(()),
-        }
-    }
-
-    /// The life of the reader: one connection after the other.
-    fn live(&self, first: (Rc<Stream>, Input)) {
-        let mut connection = first;
-        let mut backoff = Backoff::new();
-        loop {
-            let error = self.read(&connection.0, &mut connection.1);
-            *self.stream.borrow_mut() = None;
-            if self.is_closed.get() || cede_fiber::is_cancelled(&error) {
-                return self.fail(self.server.failure(Phase::Subscription, error).into());
-            }
-            tracing::debug!(host = &*self.server.host, %error, "a subscription has lost its connection");
-            connection = match self.reconnect(&mut backoff) {
-                Ok(connection) => connection,
-                Err(error) => return self.fail(error),
-            };
-        }
-    }
-
-    fn reconnect(&self, backoff: &mut Backoff) -> RedisResult<(Rc<Stream>, Input)> {
-        let start = Instant::now();
-        loop {
-            let wait = backoff.next();
-            cede_fiber::sleep(wait)
-                .map_err(|cause| self.server.failure(Phase::Subscription, cause))?;
-            if self.is_closed.get() {
-                return Err((ErrorKind::Client, "the subscription was dropped").into());
-            }
-            let error = match self.server.open().and_then(|link| self.resume(link)) {
-                Ok(connection) => {
-                    add(&self.server.counters.reconnects, 1);
-                    backoff.reset();
-                    self.push(Event::Lost);
-                    return Ok(connection);
-                }
-                Err(error) => error,
-            };
-            if !super::link::is_transient(&error)
-                || start.elapsed() >= self.server.config.reconnect_timeout
-            {
-                return Err(error);
-            }
-        }
-    }
-
-    /// Subscribes to everything on a new connection. What is waited for is confirmed by that.
-    fn resume(&self, mut link: Link) -> RedisResult<(Rc<Stream>, Input)> {
-        let failed = |cause| RedisError::from(self.server.failure(Phase::Subscription, cause));
-        loop {
-            let names = self.names.borrow().clone();
-            let mut requests = Vec::new();
-            let mut confirmations = 0;
-            for kind in Kind::ALL {
-                let of_kind = &names[kind as usize];
-                if !of_kind.is_empty() {
-                    let mut request = cmd(kind.command(true));
-                    of_kind.iter().for_each(|name| {
-                        request.arg(name.as_slice());
-                    });
-                    request.write_packed_command(&mut requests);
-                    confirmations += of_kind.len();
-                }
-            }
-            let mut writer = &link.stream;
-            writer.write_all(&requests).and_then(|()| writer.flush()).map_err(failed)?;
-            while confirmations > 0 {
-                match self.next(&link.stream, &mut link.input).map_err(failed)? {
-                    Value::ServerError(error) => return Err(error.into()),
-                    value => confirmations -= usize::from(self.message(value).is_none()),
-                }
-            }
-            // While this waited, others may have changed what is wanted.
-            if *self.names.borrow() == names {
-                break;
-            }
-            link = self.server.open()?;
-        }
-        let waiting = std::mem::take(&mut *self.pending.borrow_mut());
-        waiting.into_iter().for_each(|pending| pending.end(Ok(())));
-        Ok(self.install(link))
-    }
-
-    fn next(&self, stream: &Stream, input: &mut Input) -> io::Result<Value> {
-        loop {
-            match input.next()? {
-                Some(value) => return Ok(value),
-                None => add(&self.server.counters.bytes_in, input.fill(stream)?),
-            }
-        }
-    }
-
-    /// Reads one connection to its end.
-    fn read(&self, stream: &Stream, input: &mut Input) -> io::Error {
-        let mut read = || -> io::Result<()> {
-            loop {
-                while !self.has_room() && !self.is_closed.get() {
-                    let park = Park::begin()?;
-                    self.reader.set(Some(park.ticket()));
-                    let what = Wait::new(WaitKind::Send, std::ptr::from_ref(self) as u64);
-                    park.wait(what, None)?;
-                }
-                match self.next(stream, input)? {
-                    Value::ServerError(error) => self.confirm(Err(error.into()))?,
-                    value => {
-                        if self.message(value).is_none() {
-                            self.confirm(Ok(()))?;
-                        }
-                    }
-                }
-            }
-        };
-        match read() {
-            Ok(()) => io::ErrorKind::UnexpectedEof.into(),
-            Err(error) => error,
-        }
-    }
-
-    /// Queues a message; `None` for what is none.
-    fn message(&self, value: Value) -> Option<()> {
-        let info = match value {
-            Value::Push { kind, data } => PushInfo { kind, data },
-            Value::Array(items) => {
-                let mut items = items.into_iter();
-                let Some(Value::BulkString(kind)) = items.next() else { return None };
-                let kind = match &*kind {
-                    b"message" => PushKind::Message,
-                    b"pmessage" => PushKind::PMessage,
-                    b"smessage" => PushKind::SMessage,
-                    _ => return None,
-                };
-                PushInfo { kind, data: items.collect() }
-            }
-            _ => return None,
-        };
-        let message = Msg::from_push_info(info)?;
-        self.push(Event::Message(message));
-        Some(())
-    }
-
-    /// The command that was sent first and is not confirmed is now, in part at least.
-    fn confirm(&self, result: RedisResult<()>) -> io::Result<()> {
-        let mut pending = self.pending.borrow_mut();
-        let Some(first) = pending.front() else {
-            let text = "the server confirmed a subscription that nobody asked for";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-        };
-        first.left.set(first.left.get() - 1);
-        if (first.left.get() == 0 || result.is_err())
-            && let Some(first) = pending.pop_front()
-        {
-            first.end(result);
-        }
-        Ok(())
-    }
-
-    /// There will be no more messages.
-    fn fail(&self, error: RedisError) {
-        let waiting = std::mem::take(&mut *self.pending.borrow_mut());
-        waiting.into_iter().for_each(|pending| pending.end(Err(error.clone())));
-        self.failed.borrow_mut().get_or_insert(error);
-        if let Some(receiver) = self.receiver.take() {
-            receiver.wake();
-        }
-    }
-}
-
-/// The reader's fiber. Without it there are no messages, also when a shutdown unwinds it.
-struct Ended(Rc<Shared>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        if self.0.failed.borrow().is_none() {
-            self.0.fail((ErrorKind::Client, "the fiber of the subscription has ended").into());
         }
     }
 }

@@ -60,3 +60,92 @@ impl Server {
         tracing::debug_span!("redis", host = &*self.host, command, size = size())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+    use std::io::{Read, Write};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use cede_fiber::net::TcpListener;
+    use redis::{Commands, pipe};
+    use tracing::field::{Field, Visit};
+    use tracing::span;
+
+    use crate::redis::{Address, Client, Config};
+
+    /// Writes down the fields of all spans and events.
+    #[derive(Clone, Default)]
+    struct Recorder(Arc<Mutex<Vec<String>>>);
+
+    struct Fields(String);
+
+    impl Visit for Fields {
+        fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+            self.0 += &format!("{}={value:?} ", field.name());
+        }
+    }
+
+    impl tracing::Subscriber for Recorder {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+            let mut fields = Fields(format!("{}: ", attributes.metadata().name()));
+            attributes.record(&mut fields);
+            self.0.lock().unwrap().push(fields.0);
+            span::Id::from_u64(1)
+        }
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            let mut fields = Fields("event: ".into());
+            event.record(&mut fields);
+            self.0.lock().unwrap().push(fields.0);
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    #[test]
+    fn spans_have_names_and_sizes_and_no_values() {
+        let recorder = Recorder::default();
+        let there = recorder.clone();
+        tracing::subscriber::with_default(recorder.clone(), || {
+            cede_fiber::run(|| {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let port = listener.local_addr().unwrap().port();
+                cede_fiber::spawn(move || {
+                    let (mut stream, _) = listener.accept().unwrap();
+                    let mut buf = [0; 1024];
+                    for answer in ["+PONG\r\n+OK\r\n+OK\r\n", "+OK\r\n", "+OK\r\n$1\r\nx\r\n"] {
+                        assert!(stream.read(&mut buf).unwrap() > 0);
+                        stream.write_all(answer.as_bytes()).unwrap();
+                    }
+                });
+                let address = Address::Tcp("127.0.0.1".into(), port);
+                let config = Config::new(address).reconnect_timeout(Duration::from_millis(50));
+                let mut client = Client::connect(config).unwrap();
+                let _: () = client.set("my-key", "my-secret").unwrap();
+                let _: () =
+                    pipe().set("my-key", "my-secret").get("my-key").query(&mut client).unwrap();
+                // The connection ends, and that is an event.
+                assert!(client.get::<_, String>("my-key").is_err());
+            })
+            .unwrap();
+        });
+        let seen = there.0.lock().unwrap().join("\n");
+        assert!(!seen.contains("my-key") && !seen.contains("my-secret"), "{seen}");
+        assert!(seen.contains("redis connect: ") && seen.contains("event: "), "{seen}");
+        for (command, size) in [("SET", 40), ("SET", 65), ("GET", 25)] {
+            let span = format!("command=\"{command}\" size={size} ");
+            let found = seen.lines().find(|line| line.contains(&span));
+            let found = found.unwrap_or_else(|| panic!("{span} is not in\n{seen}"));
+            assert!(found.starts_with("redis: host=\"127.0.0.1:"), "{found}");
+        }
+    }
+}

@@ -15,6 +15,12 @@ use super::scan::{self, NAME, UNRESERVED};
 pub struct Authority<'a> {
     /// ASCII, by the grammar.
     bytes: &'a [u8],
+    shape: Shape,
+}
+
+/// What the grammar found in the bytes of an authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
     /// Without the port; at most [`HOST_BYTES_MAX`].
     host_len: u16,
     port: Option<u16>,
@@ -47,7 +53,19 @@ impl<'a> Authority<'a> {
             [b':', digits @ ..] => Some(port(digits)?),
             _ => return None,
         };
-        Some(Self { bytes, host_len: host_len as u16, port })
+        Some(Self { bytes, shape: Shape { host_len: host_len as u16, port } })
+    }
+
+    /// The same as was [parsed](Self::parse) from equal bytes.
+    #[inline]
+    pub(super) fn of_shape(bytes: &'a [u8], shape: Shape) -> Self {
+        Self { bytes, shape }
+    }
+
+    /// What was found in its bytes.
+    #[inline]
+    pub(super) fn shape(self) -> Shape {
+        self.shape
     }
 
     /// The whole as sent, such as `example.org:8080`.
@@ -57,12 +75,12 @@ impl<'a> Authority<'a> {
 
     /// The host as sent; an IPv6 address keeps its brackets. Compare it without case.
     pub fn host(self) -> &'a str {
-        self.as_str().get(..usize::from(self.host_len)).unwrap_or_default()
+        self.as_str().get(..usize::from(self.shape.host_len)).unwrap_or_default()
     }
 
     /// The port, when one is given.
     pub fn port(self) -> Option<u16> {
-        self.port
+        self.shape.port
     }
 }
 

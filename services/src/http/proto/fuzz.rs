@@ -68,6 +68,30 @@ pub fn parse_cut(
     Ok(None)
 }
 
+/// Parses heads one behind the other until one is not whole or not accepted. What the parser keeps
+/// of a head for the next one is forgotten each time, or not.
+pub fn parse_row(data: &[u8], limits: &Limits, forgets: bool) -> Vec<Result<OwnedHead, Reject>> {
+    let mut parser = HeadParser::new();
+    let mut slots = [HeaderSlot::EMPTY; HEADERS_MAX];
+    let (mut start, mut row) = (0, Vec::new());
+    loop {
+        if forgets {
+            parser.forget();
+        }
+        match parser.parse_at(data, start, limits, &mut slots) {
+            Ok(Some((head, used))) => {
+                row.push(Ok(OwnedHead::new(&head, used)));
+                start += used;
+            }
+            Ok(None) => return row,
+            Err(reject) => {
+                row.push(Err(reject));
+                return row;
+            }
+        }
+    }
+}
+
 /// A body as decoded: its bytes, its trailers, how many bytes it took, whether it is whole.
 pub type OwnedBody = (Vec<u8>, Vec<(String, Vec<u8>)>, usize, bool);
 
@@ -94,7 +118,8 @@ pub fn decode_cut(
     Ok((body, owned(decoder.trailers()), used, decoder.is_done()))
 }
 
-/// Heads: three ways to cut, and the canonical form of what was accepted parses to the same.
+/// Heads: three ways to cut, rows of heads that repeat each other's fields, and the canonical form of
+/// what was accepted parses to the same.
 pub fn fuzz_head(data: &[u8]) {
     let limits = Limits::DEFAULT;
     let whole = parse_cut(data, [data.len()], &limits);
@@ -105,6 +130,7 @@ pub fn fuzz_head(data: &[u8]) {
     let Some(target) = data.get(..head.used).and_then(target_of) else {
         panic!("accepted head without a target");
     };
+    fuzz_row(data.get(..head.used).unwrap_or_default(), data, &limits);
     let mut canonical = [head.method.as_bytes(), b" ", target, b" HTTP/1."].concat();
     canonical.push(if head.version == Version::Http10 { b'0' } else { b'1' });
     for (name, value) in &head.fields {
@@ -114,6 +140,24 @@ pub fn fuzz_head(data: &[u8]) {
     let again =
         parse_cut(&canonical, [canonical.len()], &Limits { head_bytes_max: usize::MAX, ..limits });
     assert_eq!(again, Ok(Some(OwnedHead { used: canonical.len(), ..head })), "canonical form");
+}
+
+/// A head, then others with its fields: whole, cut off, with one byte changed, of the other version.
+fn fuzz_row(head: &[u8], data: &[u8], limits: &Limits) {
+    let line = head.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or_default();
+    let line_len = head.iter().skip(line).position(|&byte| byte == b'\n').map_or(0, |len| len + 1);
+    let block = head.get(line + line_len..).unwrap_or_default();
+    let mut changed = block.to_vec();
+    if let Some(byte) = changed.get_mut(data.len() % block.len().max(1)) {
+        *byte ^= 1 << (data.len() % 7);
+    }
+    let cut = block.get(..block.len() / 2).unwrap_or_default();
+    let (new, old) = (&b"PUT /row?x HTTP/1.1\r\n"[..], &b"\r\nGET / HTTP/1.0\r\n"[..]);
+    let full = &b"GET http://row:5/ HTTP/1.1\r\n"[..];
+    for ends in [[new, block], [old, block], [full, block], [new, &changed], [new, cut]] {
+        let row = [head, &ends.concat(), new, block, data].concat();
+        assert_eq!(parse_row(&row, limits, false), parse_row(&row, limits, true), "a row of heads");
+    }
 }
 
 fn target_of(head: &[u8]) -> Option<&[u8]> {

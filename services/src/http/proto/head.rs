@@ -5,12 +5,15 @@
 //! come, or at its first byte that no line may hold; target and `Host` are judged at the end of the
 //! head. All of that is fixed by positions in the stream, so cuts between reads change nothing.
 //!
+//! A client that pipelines sends the same fields again and again. Those of the last head are still in
+//! the buffer, so one comparison tells that the next head has them too; nothing is judged twice.
+//!
 //! ```text
 //!  CRLF*  GET /path?query HTTP/1.1 CRLF  name: value CRLF ... CRLF
 //!  └ empty └ request line               └ field lines          └ end
 //! ```
 
-use super::authority::Authority;
+use super::authority::{Authority, Shape};
 use super::fields::{FieldId, Fields};
 use super::limits::Limits;
 use super::reject::Reject;
@@ -62,8 +65,10 @@ pub struct HeadParser {
     line: usize,
     /// Empty lines skipped.
     empty_lines: usize,
-    /// Start of the request line; written with the four that follow when that line has ended.
+    /// Start of the request line; written with the five that follow when that line has ended.
     start: usize,
+    /// Start of the fields, from which the slots count.
+    block: usize,
     method_len: usize,
     /// Length of the target and of its part before the first `?`.
     target_len: usize,
@@ -75,6 +80,21 @@ pub struct HeadParser {
     host: usize,
     /// Set of [`FieldId::bit`]s.
     seen: u16,
+    /// The last head's fields, as long as the slots are theirs.
+    last: Option<Block>,
+}
+
+/// All field lines of a head and the line that ends it, with what was found in them.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    /// Where in the buffer they are.
+    start: usize,
+    len: usize,
+    fields: usize,
+    host: usize,
+    seen: u16,
+    /// Of `Host`, if it was there.
+    shape: Option<Shape>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +119,7 @@ impl HeadParser {
             line: 0,
             empty_lines: 0,
             start: 0,
+            block: 0,
             method_len: 0,
             target_len: 0,
             path_len: 0,
@@ -106,6 +127,7 @@ impl HeadParser {
             fields: 0,
             host: 0,
             seen: 0,
+            last: None,
         }
     }
 
@@ -149,17 +171,69 @@ impl HeadParser {
         limits: &Limits,
         slots: &'a mut [HeaderSlot],
     ) -> Result<Option<(RequestHead<'a>, usize)>, Reject> {
+        // Nobody said that the last head's bytes are in front of these.
+        self.forget();
+        self.parse_at(bytes, 0, limits, slots)
+    }
+
+    /// [`parse`](Self::parse) for the head that begins at an index of a buffer, in which the heads
+    /// before it still are. Before any byte of it is moved or written over comes a
+    /// [`forget`](Self::forget).
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    #[inline]
+    pub fn parse_at<'a>(
+        &mut self,
+        buffer: &'a [u8],
+        start: usize,
+        limits: &Limits,
+        slots: &'a mut [HeaderSlot],
+    ) -> Result<Option<(RequestHead<'a>, usize)>, Reject> {
+        let bytes = buffer.get(start..).unwrap_or_default();
         let head_max = limits.head_bytes_max.min(u32::MAX as usize);
         let window = bytes.get(..head_max).unwrap_or(bytes);
         if self.phase == Phase::RequestLine && !self.request_line(window, head_max, limits)? {
             return Ok(None);
         }
-        let Some(used) = self.fields(window, head_max, limits, slots)? else {
-            return Ok(None);
+        // The slots are about to be written, but for those of a head that repeats the last one.
+        let last = self.last.take().filter(|last| self.repeats(*last, buffer, window));
+        let used = match last {
+            Some(last) => {
+                (self.fields, self.host, self.seen) = (last.fields, last.host, last.seen);
+                self.block + last.len
+            }
+            None => match self.fields(window, head_max, limits, slots)? {
+                Some(used) => used,
+                None => return Ok(None),
+            },
         };
-        let head = self.head(window, limits, slots)?;
-        *self = Self::new();
+        let (head, shape) = self.head(window, limits, slots, last.and_then(|last| last.shape))?;
+        let block = Block {
+            start: start + self.block,
+            len: used - self.block,
+            fields: self.fields,
+            host: self.host,
+            seen: self.seen,
+            shape,
+        };
+        *self = Self { last: Some(block), ..Self::new() };
         Ok(Some((head, used)))
+    }
+
+    /// Says that the heads before the next one are no longer where they were.
+    pub fn forget(&mut self) {
+        self.last = None;
+    }
+
+    /// Whether the whole of the last head's fields follows the request line.
+    #[inline]
+    fn repeats(&self, last: Block, buffer: &[u8], window: &[u8]) -> bool {
+        scan::work(last.len);
+        let earlier = buffer.get(last.start..).and_then(|rest| rest.get(..last.len));
+        let now = window.get(self.block..).and_then(|rest| rest.get(..last.len));
+        earlier.is_some() && earlier == now
     }
 
     /// Reads empty lines and the request line; `false` when its end has not come.
@@ -196,6 +270,7 @@ impl HeadParser {
             self.line = end + 2;
             self.scanned = end + 2;
             if self.phase == Phase::Fields {
+                self.block = self.line;
                 return Ok(true);
             }
         }
@@ -266,7 +341,9 @@ impl HeadParser {
             if end == self.line {
                 return Ok(Some(end + 2));
             }
-            let slot = HeaderSlot::parse(window, self.line, name_len, end)?;
+            let block = window.get(self.block..).unwrap_or_default();
+            let (start, end) = (self.line - self.block, end - self.block);
+            let slot = HeaderSlot::parse(block, start, name_len, end)?;
             match slots.get_mut(self.fields) {
                 Some(place) if self.fields < limits.headers_max => *place = slot,
                 _ => return Err(Reject::HeadersTooMany),
@@ -279,45 +356,48 @@ impl HeadParser {
             }
             self.seen |= slot.id().bit();
             self.fields += 1;
-            self.line = end + 2;
-            self.scanned = end + 2;
+            self.line = self.block + end + 2;
+            self.scanned = self.line;
         }
     }
 
-    /// Puts a whole head together and judges its target and `Host`.
+    /// Puts a whole head together and judges its target and `Host`, whose shape may be known.
     #[inline]
     fn head<'a>(
         &self,
         bytes: &'a [u8],
         limits: &Limits,
         slots: &'a [HeaderSlot],
-    ) -> Result<RequestHead<'a>, Reject> {
-        let line = bytes.get(self.start..).unwrap_or_default();
-        let line = line.get(..self.method_len + 1 + self.target_len).unwrap_or_default();
-        // Method and target are ASCII by the classes of their bytes.
-        let line = str::from_utf8(line).map_err(|_| Reject::RequestLineByte)?;
-        let (method, target) = line.split_at_checked(self.method_len).unwrap_or_default();
+        shape: Option<Shape>,
+    ) -> Result<(RequestHead<'a>, Option<Shape>), Reject> {
+        let line = bytes.get(self.start..self.block).unwrap_or_default();
+        let (method, rest) = line.split_at_checked(self.method_len).unwrap_or_default();
         let method = Method::of(method);
-        let target = target.get(1..).unwrap_or_default();
+        let target = rest.get(1..=self.target_len).unwrap_or_default();
+        // ASCII by the classes of its bytes.
+        let target = str::from_utf8(target).map_err(|_| Reject::RequestLineByte)?;
         let (target, authority) = Target::parse(target, self.path_len, method)?;
         if target.form() == TargetForm::Absolute(Scheme::Https) && !limits.https_targets {
             return Err(Reject::Misdirected);
         }
+        let block = bytes.get(self.block..).unwrap_or_default();
         let slots = slots.get(..self.fields).unwrap_or_default();
-        let host = match slots.get(self.host) {
-            Some(slot) if slot.id() == FieldId::Host => {
-                Some(Authority::parse(slot.value(bytes)).ok_or(Reject::HostSyntax)?)
+        let host = match (slots.get(self.host), shape) {
+            (Some(slot), Some(shape)) => Some(Authority::of_shape(slot.value(block), shape)),
+            (Some(slot), None) if slot.id() == FieldId::Host => {
+                Some(Authority::parse(slot.value(block)).ok_or(Reject::HostSyntax)?)
             }
             _ if self.version == Version::Http11 => return Err(Reject::HostMissing),
             _ => None,
         };
-        Ok(RequestHead {
+        let head = RequestHead {
             method,
             target,
             version: self.version,
-            fields: Fields::new(bytes, slots, self.seen),
+            fields: Fields::new(block, slots, self.seen),
             authority: authority.or(host),
-        })
+        };
+        Ok((head, host.map(Authority::shape)))
     }
 }
 

@@ -32,18 +32,19 @@ pub enum Method<'a> {
 impl<'a> Method<'a> {
     /// The method of a token.
     #[inline]
-    pub(super) fn of(token: &'a str) -> Self {
+    pub(super) fn of(token: &'a [u8]) -> Self {
         match token {
-            "GET" => Self::Get,
-            "HEAD" => Self::Head,
-            "POST" => Self::Post,
-            "PUT" => Self::Put,
-            "DELETE" => Self::Delete,
-            "CONNECT" => Self::Connect,
-            "OPTIONS" => Self::Options,
-            "TRACE" => Self::Trace,
-            "PATCH" => Self::Patch,
-            _ => Self::Other(token),
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"CONNECT" => Self::Connect,
+            b"OPTIONS" => Self::Options,
+            b"TRACE" => Self::Trace,
+            b"PATCH" => Self::Patch,
+            // A token is ASCII.
+            _ => Self::Other(str::from_utf8(token).unwrap_or_default()),
         }
     }
 

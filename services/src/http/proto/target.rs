@@ -41,15 +41,21 @@ pub struct Target<'a> {
 impl<'a> Target<'a> {
     /// Reads a target whose bytes have been checked, and the authority that it names; `path_len` is
     /// where its first `?` is.
-    #[inline]
+    #[inline(always)]
     pub(super) fn parse(target: &'a str, path_len: usize, method: Method<'_>) -> Parsed<'a> {
-        match target.as_bytes() {
+        // Nearly all of them are a path.
+        if !target.starts_with('/') || method == Method::Connect {
+            return Self::parse_other(target, path_len, method);
+        }
+        let (path, query) = split_query(target, path_len);
+        Ok((Self { form: TargetForm::Origin, path, query }, None))
+    }
+
+    #[cold]
+    fn parse_other(target: &'a str, path_len: usize, method: Method<'_>) -> Parsed<'a> {
+        match target {
             _ if method == Method::Connect => connect(target),
-            [b'/', ..] => {
-                let (path, query) = split_query(target, path_len);
-                Ok((Self { form: TargetForm::Origin, path, query }, None))
-            }
-            b"*" if method == Method::Options => {
+            "*" if method == Method::Options => {
                 Ok((Self { form: TargetForm::Asterisk, path: target, query: None }, None))
             }
             _ => absolute(target, path_len, method),
@@ -88,7 +94,6 @@ fn split_query(target: &str, path_len: usize) -> (&str, Option<&str>) {
 }
 
 /// CONNECT names a host and a port, which must not be left out (RFC 9110 section 9.3.6).
-#[cold]
 fn connect(target: &str) -> Parsed<'_> {
     let authority = Authority::parse(target.as_bytes()).ok_or(Reject::TargetForm)?;
     match authority.port() {
@@ -100,7 +105,6 @@ fn connect(target: &str) -> Parsed<'_> {
     }
 }
 
-#[cold]
 fn absolute<'a>(target: &'a str, path_len: usize, method: Method<'_>) -> Parsed<'a> {
     let (before, query) = split_query(target, path_len);
     let (scheme, rest) = before.split_once("://").ok_or(Reject::TargetForm)?;

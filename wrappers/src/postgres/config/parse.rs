@@ -222,6 +222,11 @@ impl Config {
             "tcp_user_timeout" => {
                 self.tcp_user_timeout = Some(duration(key, text, Duration::from_millis)?);
             }
+            "gssencmode" => {
+                if !matches!(text, "disable" | "prefer") {
+                    return Err(must_be(key, "disable or prefer: there is no GSSAPI here"));
+                }
+            }
             "client_encoding" => {
                 if !matches!(&*text.to_ascii_lowercase(), "utf8" | "utf-8" | "unicode" | "auto") {
                     return Err(must_be(key, "UTF8: strings are UTF-8 here"));
@@ -378,6 +383,7 @@ mod tests {
         check("connect_timeout=soon", "connect_timeout");
         check("hostaddr=db", "hostaddr");
         check("require_auth=secret", "require_auth");
+        check("gssencmode=require", "gssencmode");
         check("service=x", "service");
         check("client_encoding=latin1", "client_encoding");
         check("sslnegotiation=direct", "sslnegotiation");

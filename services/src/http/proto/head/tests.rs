@@ -1,6 +1,6 @@
 //! Request lines, fields and limits of heads; each input whole, byte by byte and cut anywhere.
 
-use super::super::fuzz::{OwnedHead, parse_cut};
+use super::super::fuzz::{OwnedHead, parse_cut, parse_row};
 use super::super::limits::*;
 use super::super::testing::{every_cut, shown, work_of};
 use super::*;
@@ -173,13 +173,13 @@ fn a14_methods_are_tokens_of_any_kind_and_case_sensitive() {
     for method in ["SLUDGE", "get", "Get", "PROPFIND", "M-SEARCH", "!#$%&'*+-.^_`|~09azAZ", "X"] {
         let input = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(accepted(input.as_bytes()).method, method);
-        assert_eq!(Method::of(method).known(), Err(Reject::MethodUnknown));
+        assert_eq!(Method::of(method.as_bytes()).known(), Err(Reject::MethodUnknown));
     }
     assert_eq!(Reject::MethodUnknown.status(), 501);
     for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"] {
         let input = format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(accepted(input.as_bytes()).method, method);
-        assert!(Method::of(method).known().is_ok());
+        assert!(Method::of(method.as_bytes()).known().is_ok());
     }
 }
 
@@ -322,3 +322,20 @@ fn a_shrunk_buffer_is_no_panic() {
 
 mod fields;
 mod limits;
+
+#[test]
+fn fields_that_are_repeated_are_compared_and_not_judged_again() {
+    let fields = format!("Host: a\r\nCookie: {}\r\n\r\n", "x".repeat(1000));
+    let first = format!("GET / HTTP/1.1\r\n{fields}");
+    let both = format!("{first}POST /longer?than=that HTTP/1.1\r\n{fields}");
+    let mut row = Vec::new();
+    let work = work_of(|| row = parse_row(both.as_bytes(), &Limits::DEFAULT, false));
+    let [Ok(head), Ok(second)] = &row[..] else { panic!("{row:?}") };
+    assert_eq!((&head.fields, &head.authority), (&second.fields, &second.authority));
+    assert_eq!((second.method.as_str(), second.target.0.as_str()), ("POST", "/longer"));
+    let alone = work_of(|| drop(parse_row(first.as_bytes(), &Limits::DEFAULT, false)));
+    assert!(work < alone + fields.len() + 100, "{work} for two, {alone} for one");
+    // The second head is the longer one; its limit holds however its fields were found.
+    let limits = Limits { head_bytes_max: head.used + 5, ..Limits::DEFAULT };
+    assert_eq!(parse_row(both.as_bytes(), &limits, false)[1], Err(Reject::HeadTooLarge));
+}

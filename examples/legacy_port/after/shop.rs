@@ -1,0 +1,1 @@
+../before/shop.rs

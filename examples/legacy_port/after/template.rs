@@ -1,0 +1,1 @@
+../before/template.rs

@@ -1,0 +1,175 @@
+//! Cancels and deadlines in the middle of a query.
+
+use std::time::{Duration, Instant};
+
+use cede::postgres::Client;
+
+use crate::common::{Random, within_reason};
+use crate::postgres::Postgres;
+use crate::with_client;
+
+fn client() -> Client {
+    Client::connect(Postgres::shared().url("postgres")).unwrap()
+}
+
+fn one(client: &Client, n: i32) -> i32 {
+    client.query_one("select $1::int", &[&n]).unwrap().get(0)
+}
+
+#[test]
+fn a_deadline_ends_the_query_on_the_server_too() {
+    with_client(|client| {
+        let start = Instant::now();
+        let result = cede::with_deadline(Duration::from_millis(30), || {
+            client.query("select pg_sleep(60)", &[])
+        });
+        let error = result.unwrap_err();
+        assert!(error.is_timeout() && error.may_have_run(), "{error}");
+        assert_eq!(error.host(), Some(client.host().as_str()));
+        assert_eq!(one(&client, 7), 7);
+        assert!(start.elapsed() < Duration::from_secs(30));
+        let metrics = client.metrics();
+        assert_eq!((metrics.cancels, metrics.abandoned, metrics.connects), (1, 1, 1));
+    });
+}
+
+#[test]
+fn a_cancelled_fiber_begins_no_query() {
+    with_client(|client| {
+        let there = client.clone();
+        let fiber = cede::spawn(move || {
+            let _ = cede::park();
+            let before = there.metrics().requests;
+            let error = there.query("select 1", &[]).unwrap_err();
+            assert!(error.is_cancelled() && !error.may_have_run(), "{error}");
+            assert_eq!(there.metrics().requests, before);
+        });
+        cede::yield_now();
+        fiber.cancel();
+        fiber.join().unwrap();
+    });
+}
+
+#[test]
+fn short_queries_that_are_given_up_cost_no_cancel_request() {
+    with_client(|client| {
+        let statement = client.prepare("select $1::int").unwrap();
+        for n in 0..300 {
+            let (there, statement) = (client.clone(), statement.clone());
+            let fiber = cede::spawn(move || there.query_one(&statement, &[&n]).map(drop));
+            cede::yield_now();
+            fiber.cancel();
+            let _ = fiber.join().unwrap();
+        }
+        assert_eq!(one(&client, 1), 1);
+        let metrics = client.metrics();
+        assert!(metrics.abandoned >= 250, "{metrics:?}");
+        assert!(metrics.cancels <= 5, "{metrics:?}");
+    });
+}
+
+#[test]
+fn a_query_behind_a_cancelled_one_is_answered() {
+    with_client(|client| {
+        one(&client, 0);
+        for round in 0..20 {
+            let there = client.clone();
+            let slow = cede::spawn(move || there.query("select pg_sleep(60)", &[]).map(drop));
+            cede::yield_now();
+            let fibers: Vec<_> = (0..50)
+                .map(|n| {
+                    let client = client.clone();
+                    cede::spawn(move || one(&client, n))
+                })
+                .collect();
+            cede::sleep(Duration::from_millis(2)).unwrap();
+            slow.cancel();
+            for (n, fiber) in fibers.into_iter().enumerate() {
+                assert_eq!(fiber.join().unwrap(), n as i32, "round {round}");
+            }
+            assert!(slow.join().unwrap().unwrap_err().is_cancelled());
+        }
+        assert_eq!(client.metrics().connects, 1);
+    });
+}
+
+/// Statements that end at about the time when they are cancelled: some cancel requests meet the
+/// statement behind them.
+#[test]
+fn a_cancel_request_that_comes_late_harms_nobody() {
+    within_reason(|| {
+        let mut random = Random::new();
+        cede::run(move || {
+            let client = client();
+            one(&client, 0);
+            client.prepare("select $1::int, pg_sleep($2)").unwrap();
+            for _ in 0..60 {
+                let seconds = 0.004 + random.below(3000) as f64 / 1e6;
+                let there = client.clone();
+                let given_up = cede::spawn(move || {
+                    cede::with_deadline(Duration::from_millis(1), || {
+                        there.query("select $1::int, pg_sleep($2)", &[&1, &seconds]).map(drop)
+                    })
+                });
+                cede::yield_now();
+                let fibers: Vec<_> = (0..4)
+                    .map(|n| {
+                        let client = client.clone();
+                        cede::spawn(move || {
+                            let row = client
+                                .query_one("select $1::int, pg_sleep($2)", &[&n, &0.002])
+                                .unwrap();
+                            row.get::<_, i32>(0)
+                        })
+                    })
+                    .collect();
+                for (n, fiber) in fibers.into_iter().enumerate() {
+                    assert_eq!(fiber.join().unwrap(), n as i32);
+                }
+                // On a busy machine it may come to its answer all the same.
+                if let Err(error) = given_up.join().unwrap() {
+                    assert!(error.is_timeout(), "{error}");
+                }
+            }
+            println!("{:?}", client.metrics());
+            assert!(client.metrics().cancels > 0);
+            assert_eq!(client.metrics().connects, 1);
+        })
+        .unwrap();
+    });
+}
+
+#[test]
+fn long_queries_that_are_given_up_are_cancelled_one_after_the_other() {
+    with_client(|client| {
+        one(&client, 0);
+        let start = Instant::now();
+        let fibers: Vec<_> = (0..50)
+            .map(|_| {
+                let client = client.clone();
+                cede::spawn(move || {
+                    cede::with_deadline(Duration::from_millis(20), || {
+                        client.query("select pg_sleep(60)", &[]).map(drop)
+                    })
+                })
+            })
+            .collect();
+        for fiber in fibers {
+            assert!(fiber.join().unwrap().unwrap_err().is_timeout());
+        }
+        assert_eq!(one(&client, 3), 3);
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+        assert_eq!(client.metrics().connects, 1);
+    });
+}
+
+/// The server's own time-out has the same code as a cancel.
+#[test]
+fn a_statement_timeout_is_an_error_of_its_own() {
+    with_client(|client| {
+        client.batch_execute("set statement_timeout = 20").unwrap();
+        let error = client.query("select pg_sleep(60)", &[]).unwrap_err();
+        assert_eq!(error.code().map(|code| code.code()), Some("57014"));
+        assert_eq!(client.metrics().retries, 0);
+    });
+}
