@@ -6,6 +6,7 @@
 //! | layer | crate | what it is |
 //! |---|---|---|
 //! | services | `cede-services` | the HTTP/1.1 server and its router (feature `http`) |
+//! | wrappers | `cede-wrappers` | clients in blocking style: SQLite, PostgreSQL, Redis (features `sqlite`, `postgres`, `redis`, and `tls`) |
 //! | fibers | `cede-fiber` | scheduler, stacks, waits, scopes, deadlines, `sync`, `net`, `fs`, `process`, `signal` |
 //! | reactor | `cede-reactor` | poller, registrations, timers; knows nothing of fibers |
 //!

@@ -60,13 +60,10 @@ impl Running {
 /// Starts and fills the server; on an error, why it cannot be had.
 pub fn start(need: Need) -> Result<Running, (Need, String)> {
     // The servers of tests panic where a test would fail.
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
     let started = panic::catch_unwind(AssertUnwindSafe(|| match need {
         Need::Postgres => start_postgres(),
         _ => start_redis(),
     }));
-    panic::set_hook(hook);
     let started = started.unwrap_or_else(|payload| Err(peers::panic_message(payload.as_ref())));
     started.map_err(|why| (need, why.trim().replace('\n', " | ")))
 }

@@ -52,6 +52,9 @@ fn list_and_doctor_answer() {
         "http-json",
         "http-idle",
         "http-tail",
+        "http-pg",
+        "pg",
+        "redis",
     ] {
         assert!(stdout(&list).contains(name), "{name}");
     }

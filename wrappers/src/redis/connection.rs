@@ -30,6 +30,10 @@ use super::transaction;
 use crate::outbox::Outbox;
 use crate::stream::Stream;
 
+/// After so many answers of one receive the fibers that wait for them run, and their next commands
+/// are sent, before the others are looked at: so the server has something to do meanwhile.
+const ANSWERS_AT_A_TIME: usize = 128;
+
 /// What a command ended with, if not with an answer.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -250,11 +254,16 @@ impl Connection {
     /// The life of the reader.
     fn read(&self, mut input: Input) -> io::Error {
         loop {
+            let mut delivered = 0;
             loop {
                 match input.next() {
                     Ok(Some(value)) => {
                         if let Err(error) = self.deliver(value) {
                             return error;
+                        }
+                        delivered += 1;
+                        if delivered % ANSWERS_AT_A_TIME == 0 {
+                            cede_fiber::yield_now();
                         }
                     }
                     Ok(None) => break,

@@ -63,11 +63,7 @@ fn contest(job: &Job, serve: fn(&Place, Database) -> Result<(), Miss>) -> Outcom
     database.pin(*alone.unwrap_or(&load_core))?;
     let serve = |place: &Place| serve(place, database);
     with_server_on(&[service_core], &[load_core], serve, |server, place| {
-        let exchanges: Vec<Exchange> = Keys::of_task(0)
-            .take(ASKED)
-            .map(|key| exchange(place, key))
-            .collect::<Result<_, _>>()
-            .map_err(peers::failed)?;
+        let exchanges = exchanges(place).map_err(peers::failed)?;
         let mut clock = server.clock();
         let load = Closed { connections, depth: 1, warm: counted / 5, counted };
         closed(place.address, &exchanges, load, &mut clock)?;
@@ -81,10 +77,57 @@ fn contest(job: &Job, serve: fn(&Place, Database) -> Result<(), Miss>) -> Outcom
     })
 }
 
+fn exchanges(place: &Place) -> Result<Vec<Exchange>, serde_json::Error> {
+    Keys::of_task(0).take(ASKED).map(|key| exchange(place, key)).collect()
+}
+
 fn exchange(place: &Place, key: u32) -> Result<Exchange, serde_json::Error> {
     let path = ROUTE.replace("{id}", &key.to_string());
     let body = serde_json::to_string(&Item { id: key as i32, name: rows::value(key) })?;
     let fields = "User-Agent: cede-bench\r\nAccept: application/json\r\n";
     let exchange = Exchange::get(&path, place.address, fields, &body);
     Ok(Exchange { content_type: "application/json", ..exchange })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::databases;
+    use crate::server::Clock;
+
+    type Serve = fn(&Place, Database) -> Result<(), Miss>;
+    const SERVICES: &[(&str, Serve)] = &[
+        #[cfg(feature = "cede")]
+        ("cede", cede::items),
+        ("axum", axum::items),
+    ];
+
+    #[test]
+    fn every_service_answers_with_the_rows() {
+        if let Some(why) = databases::missing(Need::Postgres) {
+            eprintln!("skipped: {why}");
+            return;
+        }
+        let running = databases::start(Need::Postgres).map_err(|(_, why)| why);
+        let running = running.expect("it is installed");
+        let database = running.database();
+        for (who, serve) in SERVICES {
+            let place = Place::find().expect("a free port");
+            let address = place.address;
+            // It serves until the tests end.
+            thread::spawn(move || serve(&place, database));
+            let place = Place { address, folder: std::path::PathBuf::new() };
+            let mut exchanges = exchanges(&place).expect("plain data");
+            let load = Closed { connections: 4, depth: 1, warm: 10, counted: 40 };
+            let drive = |exchanges: &[Exchange]| {
+                let mut clock = Clock::of(std::process::id() as libc::pid_t);
+                closed(address, exchanges, load, &mut clock)
+            };
+            assert_eq!(drive(&exchanges), Ok(()), "{who}");
+            exchanges[3].body[0] = b'?';
+            assert!(drive(&exchanges).is_err(), "{who}: a wrong body must be found");
+        }
+    }
 }

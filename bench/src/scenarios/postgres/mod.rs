@@ -63,3 +63,59 @@ fn check_row(key: u32, id: i32, name: &str) -> Result<(), Miss> {
     }
     rows::check_value(key, name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::databases;
+    use crate::scenarios::rows::Keys;
+
+    const FEW: Asking = Asking { tasks: 4, warm: 5, counted: 20 };
+    const CONTESTANTS: &[(&str, fn(String, Asking) -> Outcome)] = &[
+        #[cfg(feature = "cede")]
+        ("cede", cede::run),
+        ("tokio-postgres", tokio_postgres::run),
+    ];
+
+    fn execute(url: &str, sql: &str) {
+        let runtime = crate::peers::tokio_current_thread().expect("a runtime");
+        runtime.block_on(async {
+            let (client, connection) =
+                ::tokio_postgres::connect(url, ::tokio_postgres::NoTls).await.expect("it runs");
+            tokio::spawn(connection);
+            client.batch_execute(sql).await.expect(sql);
+        });
+    }
+
+    #[test]
+    fn every_contestant_gets_its_rows_and_finds_a_wrong_one() {
+        if let Some(why) = databases::missing(Need::Postgres) {
+            eprintln!("skipped: {why}");
+            return;
+        }
+        let running = databases::start(Need::Postgres).map_err(|(_, why)| why);
+        let running = running.expect("it is installed");
+        let url = running.database().postgres_url();
+        for (who, run) in CONTESTANTS {
+            let sample = run(url.clone(), FEW).expect(who);
+            assert_eq!(sample.values.len(), SCENARIO.measures.len(), "{who}");
+            assert!(sample.values.iter().all(|value| value.is_finite()), "{who}: {sample:?}");
+        }
+        let key = Keys::of_task(3).next().expect("keys never end");
+        execute(&url, &format!("update item set name = 'item-00000000' where id = {key}"));
+        for (who, run) in CONTESTANTS {
+            match run(url.clone(), FEW) {
+                Err(Miss::Failed(why)) => assert!(why.contains("check failed"), "{who}: {why}"),
+                other => panic!("{who}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_known_by_key_and_value() {
+        assert_eq!(check_row(7, 7, "item-00000007"), Ok(()));
+        for (id, name) in [(8, "item-00000007"), (7, "item-00000008"), (-7, "item-00000007")] {
+            assert!(check_row(7, id, name).is_err(), "{id} {name}");
+        }
+    }
+}

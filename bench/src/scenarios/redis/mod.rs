@@ -52,3 +52,46 @@ fn contest(job: &Job, run: fn(String, Asking) -> Outcome) -> Outcome {
     affinity::pin(&[client_core])?;
     run(database.redis_url(), asking)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::databases;
+    use crate::sample::Miss;
+    use crate::scenarios::rows::Keys;
+
+    const FEW: Asking = Asking { tasks: 4, warm: 5, counted: 20 };
+    const CONTESTANTS: &[(&str, fn(String, Asking) -> Outcome)] = &[
+        #[cfg(feature = "cede")]
+        ("cede", cede::run),
+        ("redis-rs", multiplexed::run),
+    ];
+
+    #[test]
+    fn every_contestant_gets_its_values_and_finds_a_wrong_one() {
+        if let Some(why) = databases::missing(Need::Redis) {
+            eprintln!("skipped: {why}");
+            return;
+        }
+        let running = databases::start(Need::Redis).map_err(|(_, why)| why);
+        let running = running.expect("it is installed");
+        let url = running.database().redis_url();
+        for (who, run) in CONTESTANTS {
+            let sample = run(url.clone(), FEW).expect(who);
+            assert_eq!(sample.values.len(), SCENARIO.measures.len(), "{who}");
+            assert!(sample.values.iter().all(|value| value.is_finite()), "{who}: {sample:?}");
+        }
+        let key = Keys::of_task(3).next().expect("keys never end");
+        let mut connection = ::redis::Client::open(url.as_str())
+            .and_then(|client| client.get_connection())
+            .expect("it runs");
+        let set = ::redis::cmd("SET").arg(key).arg("item-00000000").exec(&mut connection);
+        set.expect("it runs");
+        for (who, run) in CONTESTANTS {
+            match run(url.clone(), FEW) {
+                Err(Miss::Failed(why)) => assert!(why.contains("check failed"), "{who}: {why}"),
+                other => panic!("{who}: {other:?}"),
+            }
+        }
+    }
+}
