@@ -405,3 +405,47 @@ fn settings_are_those_of_every_connection() {
         assert!(Database::open(folder.file("no folder").join("a.db")).is_err());
     });
 }
+
+#[test]
+fn a_call_that_would_wait_for_the_rows_of_its_own_fiber_is_refused() {
+    within_reason(|| {
+        let folder = Folder::new();
+        cede::run(|| {
+            let in_memory = Database::open_in_memory().unwrap();
+            // One of the two readers is never for long reads.
+            let in_file = Config::new().readers(2).open(folder.file("rows")).unwrap();
+            for db in [in_memory, in_file] {
+                // More than what may wait for the fiber.
+                db.execute_batch(
+                    "CREATE TABLE squares AS WITH RECURSIVE numbers (n) AS
+                     (VALUES (1) UNION ALL SELECT n + 1 FROM numbers WHERE n < 3000)
+                     SELECT n FROM numbers",
+                )
+                .unwrap();
+                let each = |inner: &dyn Fn() -> Result<u64>| {
+                    db.query_each("SELECT n FROM squares", (), |_: i64| inner().map(drop))
+                };
+                let nested = || db.query_each("SELECT n FROM squares", (), |_: i64| Ok(()));
+                let error = each(&nested).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::State, "{error}");
+                // Another fiber's call does wait, and has its turn.
+                let there = db.clone();
+                let mut other = None;
+                db.query_each("SELECT n FROM squares", (), |_: i64| {
+                    let there = there.clone();
+                    other.get_or_insert_with(|| {
+                        cede::spawn(move || {
+                            there.query_each("SELECT n FROM squares", (), |_: i64| Ok(()))
+                        })
+                    });
+                    cede::yield_now();
+                    Ok(())
+                })
+                .unwrap();
+                assert_eq!(other.unwrap().join().unwrap().unwrap(), 3000);
+                assert_eq!(nested().unwrap(), 3000);
+            }
+        })
+        .unwrap();
+    });
+}

@@ -29,12 +29,14 @@ impl Database {
     /// closure runs in the fiber, and may wait: the statement, on a thread of the pool, then waits
     /// too. Returns the number of rows.
     ///
-    /// The connection is taken as long. A closure that uses the database needs another one: a
-    /// database in memory has none, and calls there wait for ever.
+    /// The connection is taken as long. A closure that uses the database needs another one; a
+    /// database in memory has none.
     ///
     /// # Errors
     ///
-    /// As [`query`](Self::query); that of the closure, which ends the statement.
+    /// As [`query`](Self::query); that of the closure, which ends the statement. A call in the
+    /// closure that would wait for the very connection is an error of the kind
+    /// [`State`](ErrorKind::State).
     ///
     /// # Panics
     ///
@@ -79,10 +81,15 @@ impl Database {
         let sql = sql.to_owned();
         self.counts_read();
         let lease = self.lease_to_read(true)?;
+        // The statement may end before its last rows are taken, or after they are given up.
+        let (_taking, making) = self.inner.readers.stream();
         let (sender, receiver) = mpsc::sync_channel(BATCHES_WAITING_MAX);
         let db = self.clone();
         let produce = move || {
-            db.on_pool(lease, Phase::Run, move |conn| send_all::<T>(conn, &sql, &params, &sender))
+            db.on_pool(lease, Phase::Run, move |conn| {
+                let _making = making;
+                send_all::<T>(conn, &sql, &params, &sender)
+            })
         };
         // Outside of a runtime a thread takes the place of the fiber.
         if cede_fiber::try_current().is_none() {

@@ -10,11 +10,12 @@
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::Instant;
 
+use cede_fiber::FiberId;
 use cede_fiber::sync::{AcquireError, Semaphore, TryAcquireError};
 
 use super::connection::Conn;
@@ -36,8 +37,18 @@ pub(super) struct Lane {
     /// The one used last is taken first: its pages are in the CPU's cache.
     free: Mutex<Vec<Conn>>,
     connections: usize,
+    /// Who takes rows of a long result, and so holds a connection; each with a number.
+    streams: Mutex<Vec<(u64, Who)>>,
+    streams_ever: AtomicU64,
     waiting: AtomicUsize,
     queue_max: usize,
+}
+
+/// A fiber, whose number is its runtime's, or a thread.
+type Who = (ThreadId, Option<FiberId>);
+
+fn this() -> Who {
+    (thread::current().id(), cede_fiber::try_current().map(|fiber| fiber.id()))
 }
 
 impl Lane {
@@ -47,6 +58,8 @@ impl Lane {
             permits: Semaphore::new(count),
             permits_long: Semaphore::new(count.saturating_sub(1).max(1)),
             connections: count,
+            streams: Mutex::default(),
+            streams_ever: AtomicU64::new(0),
             free: Mutex::new(connections),
             waiting: AtomicUsize::new(0),
             queue_max,
@@ -56,16 +69,16 @@ impl Lane {
     /// Takes a connection, after waiting for one.
     pub(super) fn lease(self: &Arc<Self>, is_long: bool, counters: &Counters) -> Result<Lease> {
         if is_long {
-            self.acquire(&self.permits_long, counters)?;
+            self.acquire(&self.permits_long, self.connections.saturating_sub(1).max(1), counters)?;
         }
         // Gives the permit back if the second wait fails.
         let mut lease = Lease { lane: Arc::clone(self), conn: None, is_long };
-        self.acquire(&self.permits, counters)?;
+        self.acquire(&self.permits, self.connections, counters)?;
         lease.conn = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if lease.conn.is_none() { Err(closed()) } else { Ok(lease) }
     }
 
-    fn acquire(&self, permits: &Semaphore, counters: &Counters) -> Result<()> {
+    fn acquire(&self, permits: &Semaphore, count_max: usize, counters: &Counters) -> Result<()> {
         match permits.try_acquire() {
             Ok(permit) => {
                 permit.forget();
@@ -79,6 +92,13 @@ impl Lane {
                         connection that the closure was given";
             return Err(Error::new(ErrorKind::State, says).in_phase(Phase::Wait));
         }
+        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if streams.len() >= count_max && streams.iter().any(|(_, who)| *who == this()) {
+            let says = "called in the closure of a query_each that holds the connection, for which \
+                        it would wait: collect the rows first, or let the database have more readers";
+            return Err(Error::new(ErrorKind::State, says).in_phase(Phase::Wait));
+        }
+        drop(streams);
         let waiting = Waiting::begin(&self.waiting);
         if waiting.before >= self.queue_max {
             count(&counters.refused);
@@ -98,6 +118,15 @@ impl Lane {
             Err(AcquireError::Closed) => Err(closed()),
             Err(AcquireError::Wait(error)) => Err(Error::io(error).in_phase(Phase::Wait)),
         }
+    }
+
+    /// Notes that the current fiber takes the rows of a connection that it leases, until the first
+    /// of two guards goes: its own, and that of the statement.
+    pub(super) fn stream(self: &Arc<Self>) -> (Streaming, Streaming) {
+        let number = self.streams_ever.fetch_add(1, Ordering::Relaxed);
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner).push((number, this()));
+        let streaming = || Streaming { lane: Arc::clone(self), number };
+        (streaming(), streaming())
     }
 
     pub(super) fn free(&self) -> usize {
@@ -140,6 +169,19 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The time in which a fiber takes rows, or in which the statement makes them.
+pub(super) struct Streaming {
+    lane: Arc<Lane>,
+    number: u64,
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        let mut streams = self.lane.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.retain(|(number, _)| *number != self.number);
     }
 }
 
