@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::OnceLock;
 
-use cede::postgres::{Client, Error, ErrorKind, Phase, SqlState};
+use cede::postgres::{Client, Error, ErrorKind, Event, Phase, SqlState};
 
 use crate::certificates::Guarded;
 use crate::common::within_reason;
@@ -98,4 +98,24 @@ fn a_server_that_is_full_is_left_for_the_next() {
     let error = server_of(&[full.server.port()], "user=crowd").unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::TOO_MANY_CONNECTIONS), "{error}");
     open.psql("drop role crowd");
+}
+
+#[test]
+fn a_client_whose_server_dies_goes_on_with_the_next() {
+    let (dying, other) = (Postgres::start(), Postgres::shared().port());
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{other}", dying.port());
+    let url = format!("postgres://postgres@{hosts}/postgres?target_session_attrs=read-write");
+    within_reason(move || {
+        cede::run(|| {
+            let client = Client::connect(url).unwrap();
+            let mut notifications = client.listen("failover").unwrap();
+            assert_eq!(client.host(), format!("127.0.0.1:{}", dying.port()));
+            dying.kill();
+            assert_eq!(notifications.recv().unwrap(), Event::Reconnected);
+            assert_eq!(client.host(), format!("127.0.0.1:{other}"));
+            client.notify("failover", "here").unwrap();
+            assert!(matches!(notifications.recv().unwrap(), Event::Notification(_)));
+        })
+        .unwrap();
+    });
 }
