@@ -369,3 +369,41 @@ fn garbage_never_hangs_or_panics() {
         .unwrap();
     });
 }
+
+/// Connections that are cut again and again: what is answered is right, and the client makes another
+/// one each time.
+#[test]
+fn a_client_recovers_from_cuts() {
+    within_reason(|| {
+        let mut random = Random::new();
+        for condition in [Condition::CloseAfter, Condition::Reset] {
+            let server: SocketAddr =
+                format!("127.0.0.1:{}", Postgres::shared().port()).parse().unwrap();
+            let proxy = Proxy::start(server, condition, random.fork());
+            let url = format!("postgres://postgres@{}/postgres?sslmode=disable", proxy.addr());
+            cede::run(move || {
+                // Some cuts come before the session has begun.
+                let client = loop {
+                    if let Ok(client) = Client::connect(&url) {
+                        break client;
+                    }
+                };
+                let mut right = 0;
+                for n in 0..5000 {
+                    match one(&client, n) {
+                        Ok(value) => {
+                            assert_eq!(value, n);
+                            right += 1;
+                        }
+                        Err(error) => assert!(error.host().is_some(), "{error}"),
+                    }
+                    if right >= 30 && client.metrics().connects >= 3 {
+                        return;
+                    }
+                }
+                panic!("{condition:?}: {right} right: {:?}", client.metrics());
+            })
+            .unwrap();
+        }
+    });
+}

@@ -110,7 +110,8 @@ fn a_storm_opens_no_more_than_the_limit_and_is_served_in_order() {
         let metrics = pool.metrics();
         assert_eq!((metrics.connecting, metrics.waiting, metrics.size), (3, 197, 3));
         fibers.into_iter().for_each(|fiber| fiber.join().unwrap());
-        assert!(served.borrow().is_sorted());
+        // The first three did not wait for one another.
+        assert!(served.borrow().iter().filter(|i| **i >= 3).is_sorted());
         assert_eq!((numbers.made.get(), numbers.most.get()), (3, 3));
         let metrics = pool.metrics();
         assert_eq!((metrics.waits, metrics.waiting, metrics.idle), (197, 0, 3));

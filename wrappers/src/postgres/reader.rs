@@ -20,6 +20,7 @@ use super::input::Input;
 use super::pending::{Again, Item, Pending, Want};
 use super::row::Row;
 use super::sqlstate::SqlState;
+use super::statement::Statement;
 
 /// The longest time for the cancel request of a runtime that shuts down.
 const LAST_CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -315,14 +316,20 @@ impl Connection {
             Want::Copy => Phase::Copy,
             _ => Phase::Execute,
         };
-        if *error.code() == SqlState::QUERY_CANCELED {
-            if self.canceller.has_hit(&head) {
-                head.again.set(Again::Hit);
-            }
+        let is_hit = *error.code() == SqlState::QUERY_CANCELED && self.canceller.has_hit(&head);
+        if is_hit {
+            head.again.set(Again::Hit);
         } else if is_stale(&error) {
             head.again.set(Again::Stale);
         }
-        head.set_error(Error::db(phase, error).at(&self.host));
+        let mut error = Error::db(phase, error).at(&self.host);
+        if is_hit {
+            let is_atomic = head.statement.as_ref().is_some_and(Statement::is_atomic);
+            let message = "a cancel request that was meant for another statement of this connection \
+                 has met this one";
+            error = error.with_message(message).maybe_run(!is_atomic);
+        }
+        head.set_error(error);
         Ok(())
     }
 }

@@ -120,17 +120,23 @@ impl Statements {
         }
     }
 
-    /// Takes out the one that was not used for longest, if there are more than `max`.
+    /// Takes out the one that was not used for longest, if there are more than `max` that nobody
+    /// holds.
     pub(super) fn evict(&self, max: usize) -> Option<Statement> {
         let mut known = self.known.borrow_mut();
         if known.len() <= max {
             return None;
         }
-        let oldest = known.iter().filter_map(|(key, slot)| match slot {
-            Slot::Ready { statement, used } if !statement.is_held() => Some((used.get(), key)),
-            _ => None,
-        });
-        let key = oldest.min().map(|(_, key)| Rc::clone(key))?;
+        let unheld = || {
+            known.iter().filter_map(|(key, slot)| match slot {
+                Slot::Ready { statement, used } if !statement.is_held() => Some((used.get(), key)),
+                _ => None,
+            })
+        };
+        if unheld().count() <= max {
+            return None;
+        }
+        let key = unheld().min().map(|(_, key)| Rc::clone(key))?;
         match known.remove(&key) {
             Some(Slot::Ready { statement, .. }) => {
                 statement.close();
@@ -174,11 +180,11 @@ mod tests {
             assert!(matches!(statements.look(sql, &[], no_ticket), Known::Vacant));
             statements.finish(sql, &[], Some(&new));
         }
-        assert!(statements.evict(4).is_none());
+        assert!(statements.evict(3).is_none());
         assert!(statements.get("a").is_some());
-        assert_eq!(statements.evict(3).unwrap().sql(), "b");
+        assert_eq!(statements.evict(2).unwrap().sql(), "b");
         assert_eq!(statements.evict(1).unwrap().sql(), "c");
-        let evicted = statements.evict(1).unwrap();
+        let evicted = statements.evict(0).unwrap();
         assert_eq!(evicted.sql(), "a");
         assert!(!evicted.is_of(1));
         assert!(statements.evict(0).is_none());

@@ -4,6 +4,8 @@
 //! of fibers, and files are read on the blocking pool.
 
 mod config;
+#[cfg(feature = "postgres")]
+mod digest;
 mod stream;
 #[cfg(test)]
 mod tests;

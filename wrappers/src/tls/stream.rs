@@ -214,7 +214,9 @@ impl TlsStream {
     /// What binds an authentication to this session: the digest of the server's certificate, by the
     /// digest of its own signature but at least SHA-256 (RFC 5929, 4.1). `None` when that is not
     /// one of SHA-256 and SHA-384.
+    #[cfg(feature = "postgres")]
     pub(crate) fn server_end_point(&self) -> Option<Vec<u8>> {
+        use super::digest::{Digest, digest_of};
         use rustls::crypto::ring::cipher_suite::{
             TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384,
         };
@@ -311,50 +313,4 @@ impl Error for TlsError {
 
 fn tls_error(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, TlsError(error))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Digest {
-    Sha256,
-    Sha384,
-}
-
-/// The digest of a certificate's signature, by its object identifier (RFC 4055, RFC 5758).
-fn digest_of(certificate: &[u8]) -> Option<Digest> {
-    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
-    const ECDSA_SHA2: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03];
-    const ECDSA_SHA1: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01];
-    // Certificate ::= SEQUENCE { tbsCertificate SEQUENCE, signatureAlgorithm SEQUENCE { OID, .. } .. }
-    let (certificate, _) = element(0x30, certificate)?;
-    let (_, behind) = element(0x30, certificate)?;
-    let (algorithm, _) = element(0x30, behind)?;
-    let (id, _) = element(0x06, algorithm)?;
-    if id == ECDSA_SHA1 {
-        return Some(Digest::Sha256);
-    }
-    let (&last, family) = id.split_last()?;
-    match (family, last) {
-        // MD5 and SHA-1 count as SHA-256.
-        (RSA, 4 | 5 | 11) | (ECDSA_SHA2, 2) => Some(Digest::Sha256),
-        (RSA, 12) | (ECDSA_SHA2, 3) => Some(Digest::Sha384),
-        _ => None,
-    }
-}
-
-/// The content of the DER element with this tag, and what is behind it.
-fn element(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&first, rest) = bytes.split_first()?;
-    let (&length, rest) = rest.split_first()?;
-    if first != tag {
-        return None;
-    }
-    if length < 0x80 {
-        return rest.split_at_checked(length.into());
-    }
-    let (length, rest) = rest.split_at_checked((length & 0x7f).into())?;
-    if length.len() > 4 {
-        return None;
-    }
-    let length = length.iter().fold(0_usize, |n, &byte| n << 8 | usize::from(byte));
-    rest.split_at_checked(length)
 }

@@ -207,9 +207,11 @@ fn nothing_is_verified_when_that_is_off() {
             let options = options(Verify::Nothing, "/nonexistent".into());
             let stream = dial(port, "db.example", &options).unwrap();
             ping(&stream).unwrap();
-            let Stream::Tls(stream) = stream else { unreachable!("it has TLS") };
-            // ECDSA with SHA-256.
-            assert_eq!(stream.server_end_point().unwrap().len(), 32);
+            #[cfg(feature = "postgres")]
+            if let Stream::Tls(stream) = &stream {
+                // ECDSA with SHA-256.
+                assert_eq!(stream.server_end_point().unwrap().len(), 32);
+            }
         }
     });
 }
