@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cede::postgres::{Client, Config};
+use cede::postgres::{Client, Config, Error, SqlState};
 
 use crate::common::{Random, within_reason};
 use crate::postgres::Postgres;
@@ -212,4 +212,124 @@ fn a_shutdown_does_not_wait_for_the_server() {
             );
         }
     });
+}
+
+/// Everything at once, by chance: each answer is that of its own question.
+#[test]
+fn everything_at_once() {
+    within_reason(|| {
+        let mut random = Random::new();
+        cede::run(move || {
+            let client = client();
+            client.batch_execute("create temp table everything (id int, n int)").unwrap();
+            let fibers: Vec<_> = (0..40)
+                .map(|n: i32| {
+                    let client = client.clone();
+                    let mut random = random.fork();
+                    cede::spawn(move || {
+                        for i in 0..40 {
+                            let value = n * 1000 + i;
+                            let limit = Duration::from_micros(200 + random.below(40_000) as u64);
+                            let what = random.below(10);
+                            let result =
+                                cede::with_deadline(limit, || one_of(&client, what, value));
+                            if let Err(error) = result {
+                                // What cannot be repeated may be met by the cancel of another.
+                                let is_hit = matches!(what, 4..=6)
+                                    && error.code() == Some(&SqlState::QUERY_CANCELED);
+                                assert!(error.is_timeout() || is_hit, "{what}: {error}");
+                            }
+                        }
+                    })
+                })
+                .collect();
+            fibers.into_iter().for_each(|fiber| fiber.join().unwrap());
+            let metrics = client.metrics();
+            println!("{metrics:?}");
+            assert_eq!(metrics.connects, 1, "{metrics:?}");
+            // A transaction happened as a whole or not at all.
+            let sql =
+                "select count(*) from (select n from everything group by n having count(*) <> 2) x";
+            assert_eq!(client.query_one(sql, &[]).unwrap().get::<_, i64>(0), 0);
+            assert_eq!(one(&client, 9), 9);
+        })
+        .unwrap();
+    });
+}
+
+fn one_of(client: &Client, what: usize, value: i32) -> Result<(), Error> {
+    match what {
+        0 => {
+            let result = client.query("select 1 / ($1::int - $1::int)", &[&value]);
+            let error = result.unwrap_err();
+            if error.code() == Some(&SqlState::DIVISION_BY_ZERO) { Ok(()) } else { Err(error) }
+        }
+        1 => {
+            let seconds = if value % 4 == 0 { 0.03 } else { 0.003 };
+            client.query("select pg_sleep($1)", &[&seconds]).map(drop)
+        }
+        2 => {
+            let mut next = value;
+            client.query_each(
+                "select * from generate_series($1::int, $1 + 500)",
+                &[&value],
+                |row| {
+                    assert_eq!(row.get::<_, i32>(0), next);
+                    next += 1;
+                    Ok::<_, Error>(())
+                },
+            )?;
+            assert_eq!(next, value + 501);
+            Ok(())
+        }
+        3 => {
+            // Its own error ends it early.
+            let mut rows = 0;
+            let result = client.query_each("select generate_series(1, 3000)", &[], |_| {
+                rows += 1;
+                if rows < 5 { Ok(()) } else { Err(Ended(None)) }
+            });
+            match result {
+                Err(Ended(Some(error))) => Err(error),
+                _ => Ok(()),
+            }
+        }
+        4 | 5 => client.transaction(|tx| {
+            let sql = "insert into everything values ($1, $2)";
+            tx.execute(sql, &[&1, &value])?;
+            if what == 5 {
+                cede::sleep(Duration::from_micros(300))?;
+            }
+            tx.execute(sql, &[&2, &value]).map(drop)
+        }),
+        6 => client.batch_execute("select 1; select 2"),
+        7 => {
+            // A text that nobody has prepared.
+            let row = client.query_one(&format!("select {value} + $1::int"), &[&1])?;
+            assert_eq!(row.get::<_, i32>(0), value + 1);
+            Ok(())
+        }
+        8 => {
+            let len = value % 30_000;
+            let row = client.query_one("select repeat('y', $1::int), $1::int", &[&len])?;
+            assert_eq!((row.get::<_, &str>(0).len() as i32, row.get::<_, i32>(1)), (len, len));
+            Ok(())
+        }
+        _ => {
+            let row =
+                client.query_one("select $1::int, $2::text", &[&value, &value.to_string()])?;
+            assert_eq!(row.get::<_, i32>(0), value);
+            assert_eq!(row.get::<_, &str>(1), value.to_string());
+            Ok(())
+        }
+    }
+}
+
+/// Why a `query_each` ended: by its closure, or an error.
+struct Ended(Option<Error>);
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self(Some(error))
+    }
 }
