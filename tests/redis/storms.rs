@@ -136,3 +136,26 @@ fn a_server_that_stands_still_holds_no_more_than_the_limit() {
     });
     drop(thread.join().unwrap());
 }
+
+#[test]
+fn behind_a_deadline_nothing_is_sent() {
+    let server = Redis::start();
+    let url = server.url(0);
+    in_runtime(move || {
+        let mut client = Client::connect(url).unwrap();
+        let mut own = client.dedicated().unwrap();
+        cede::with_deadline(Duration::ZERO, || {
+            for n in 0..10 {
+                for error in [
+                    client.set::<_, _, ()>(n, n).unwrap_err(),
+                    own.set::<_, _, ()>(n, n).unwrap_err(),
+                    cede::redis::pipe().atomic().set(n, n).query::<()>(&mut client).unwrap_err(),
+                ] {
+                    assert!(is_timeout(&error) && !may_have_run(&error), "{error}");
+                }
+            }
+        });
+        assert_eq!(cmd("DBSIZE").query::<i32>(&mut client).unwrap(), 0);
+        assert_eq!(own.set::<_, _, String>("k", 1).unwrap(), "OK");
+    });
+}

@@ -25,7 +25,7 @@ use self::queue::{Batch, Queue, Slot};
 use super::error::{Failure, Phase};
 use super::link::{Input, Link};
 use super::metrics::add;
-use super::server::Server;
+use super::server::{Server, check_deadline};
 use super::transaction;
 use crate::outbox::Outbox;
 use crate::stream::Stream;
@@ -208,6 +208,7 @@ impl Connection {
 
     #[inline]
     fn wait_for_room(&self) -> Result<(), Ended> {
+        check_deadline()?;
         if self.outbox.has_room() && self.has_room() {
             return Ok(());
         }
