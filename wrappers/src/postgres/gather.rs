@@ -21,7 +21,7 @@ const UNDER_WAY_MIN: usize = 8;
 /// So long, at most, an answer waits for those behind it.
 const GATHER_TIME: Duration = Duration::from_millis(1);
 /// They are expected in this part of that time.
-const GATHER_TIME_PART: u64 = 4;
+const GATHER_TIME_PART: u64 = 2;
 /// Not more than this part of the answers under way, so that the server never waits for requests:
 /// each waits for a part of the time only that it was under way.
 const GATHER_PART: usize = 2;
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn few_answers_or_slow_ones_are_read_as_they_come() {
-        for (nanos, under_way) in [(1_000, 0), (1_000, 7), (200_000, 1000), (50_000_000, 1000)] {
+        for (nanos, under_way) in [(1_000, 0), (1_000, 7), (300_000, 1000), (50_000_000, 1000)] {
             assert_eq!(after_answers_every(nanos).wanted(under_way), 1, "{nanos} {under_way}");
         }
         // Nothing is known yet.
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_part_of_many_quick_ones_is_awaited() {
         assert_eq!(after_answers_every(9_000).wanted(16), 8 * 40);
-        assert_eq!(after_answers_every(9_000).wanted(10_000), 27 * 40);
+        assert_eq!(after_answers_every(9_000).wanted(10_000), 55 * 40);
         assert_eq!(after_answers_every(1).wanted(1_000_000), LOW_WATER_MAX);
     }
 
