@@ -1,7 +1,15 @@
 //! Redis: many fibers on one connection.
 //!
-//! The commands and types are those of the crate `redis`; this is what they travel on. [`Client`] is
-//! a [`ConnectionLike`] that is cheap to clone and serves all fibers of a shard by pipelining.
+//! The commands and types are those of the crate `redis`; this is what they travel on.
+//!
+//! | what | where |
+//! |---|---|
+//! | commands, pipelines, scripts, of all fibers of a shard | [`Client`], which is a [`ConnectionLike`] |
+//! | commands that block, watched keys | [`Client::dedicated`], [`Client::transaction`], [`Pool`] |
+//! | subscriptions | [`Client::pubsub`] |
+//! | a master that sentinels know | [`Config::sentinel`] |
+//! | a cluster | [`ClusterClient`] |
+//! | what an error says besides | [`may_have_run`], [`failure`], [`is_timeout`], [`is_cancelled`] |
 //!
 //! The rule of this module: an answer belongs to the command that was sent at its place in the
 //! order, whatever became of who sent it.
