@@ -67,8 +67,9 @@ impl Items {
         )
         .map_err(peers::failed)?;
         for id in 0..ROWS {
-            let mut insert =
-                db.prepare_cached("INSERT INTO items VALUES (?1, ?2, ?3)").map_err(peers::failed)?;
+            let mut insert = db
+                .prepare_cached("INSERT INTO items VALUES (?1, ?2, ?3)")
+                .map_err(peers::failed)?;
             insert.execute((id.cast_signed(), number(id), name(id))).map_err(peers::failed)?;
         }
         db.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE);").map_err(peers::failed)?;
@@ -229,7 +230,8 @@ fn tokio(job: &Job) -> Outcome {
                             let permit = permits.acquire().await.map_err(peers::failed)?;
                             let connections = Arc::clone(&connections);
                             let selected = tokio::task::spawn_blocking(move || {
-                                let db = connections.lock().unwrap().pop().expect("a permit for it");
+                                let db =
+                                    connections.lock().unwrap().pop().expect("a permit for it");
                                 let selected = select(&db, id);
                                 connections.lock().unwrap().push(db);
                                 selected
