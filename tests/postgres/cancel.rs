@@ -51,6 +51,29 @@ fn a_cancelled_fiber_begins_no_query() {
 }
 
 #[test]
+fn behind_a_deadline_no_query_begins() {
+    with_client(|client| {
+        let before = client.metrics().requests;
+        let query = || client.query("select 1", &[]).map(drop);
+        let error = cede::with_deadline(Duration::ZERO, query).unwrap_err();
+        assert!(error.is_timeout() && !error.may_have_run(), "{error}");
+        assert_eq!(client.metrics().requests, before);
+        // What was begun in time is rolled back, late as it is.
+        let result = cede::with_deadline(Duration::from_millis(20), || {
+            client.transaction(|tx| {
+                tx.batch_execute("create table late (n int)")?;
+                let _ = cede::park();
+                tx.query("select 1", &[]).map(drop)
+            })
+        });
+        assert!(result.unwrap_err().is_timeout());
+        let there = client.query_one("select to_regclass('late') is null", &[]).unwrap();
+        assert!(there.get::<_, bool>(0));
+        assert_eq!(client.metrics().connects, 1);
+    });
+}
+
+#[test]
 fn short_queries_that_are_given_up_cost_no_cancel_request() {
     with_client(|client| {
         let statement = client.prepare("select $1::int").unwrap();

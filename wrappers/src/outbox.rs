@@ -192,6 +192,15 @@ impl Outbox {
     }
 }
 
+/// What is not sent in time is not sent at all.
+#[inline]
+pub(crate) fn check_deadline() -> io::Result<()> {
+    match cede_fiber::deadline() {
+        Some(at) if at <= std::time::Instant::now() => Err(io::ErrorKind::TimedOut.into()),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;

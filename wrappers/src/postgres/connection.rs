@@ -35,7 +35,7 @@ use super::statement::Statement;
 use super::statements::Statements;
 use super::transaction::Own;
 use super::types::{Oid, ToSql, Type};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, check_deadline};
 use crate::stream::Stream;
 
 /// A buffer for requests that has grown further is given back.
@@ -345,8 +345,9 @@ impl Connection {
         own: Option<&Own>,
         encode: impl Fn(&mut BytesMut) -> Result<(), Error>,
     ) -> Result<Request, Error> {
-        // A fiber that was cancelled begins nothing.
-        Park::begin().map_err(|error| Error::io(Phase::Send, error).at(&self.host))?;
+        // A fiber that was cancelled begins nothing, nor does one whose deadline has passed.
+        let begun = Park::begin().and_then(|_| check_deadline());
+        begun.map_err(|error| Error::io(Phase::Send, error).at(&self.host))?;
         loop {
             if let Some(own) = own {
                 if self.copying.get().is_some() {

@@ -25,9 +25,9 @@ use self::queue::{Batch, Queue, Slot};
 use super::error::{Failure, Phase};
 use super::link::{Input, Link};
 use super::metrics::add;
-use super::server::{Server, check_deadline};
+use super::server::Server;
 use super::transaction;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, check_deadline};
 use crate::stream::Stream;
 
 /// After so many answers of one receive the fibers that wait for them run, and their next commands

@@ -14,7 +14,6 @@ use super::command::{self, Mark, Place};
 use super::error::Phase;
 use super::metrics::add;
 use super::pool::{LentLink, Pool};
-use super::server::check_deadline;
 use super::transaction;
 
 /// A connection of one fiber.
@@ -119,7 +118,7 @@ impl Dedicated {
                 server.failure(Phase::Command, cause).of_command(name, false).into(),
             ));
         }
-        if let Err(cause) = check_deadline() {
+        if let Err(cause) = crate::outbox::check_deadline() {
             return Err(failed(server.failure(Phase::Queue, cause).of_command(name, false).into()));
         }
         let mut lent = match self.lent.take() {

@@ -5,7 +5,6 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use redis::RedisResult;
 use tracing::Span;
@@ -59,15 +58,6 @@ impl Server {
         }
         let command = &*String::from_utf8_lossy(name);
         tracing::debug_span!("redis", host = &*self.host, command, size = size())
-    }
-}
-
-/// What is not sent in time is not sent at all.
-#[inline]
-pub(super) fn check_deadline() -> io::Result<()> {
-    match cede_fiber::deadline() {
-        Some(at) if at <= Instant::now() => Err(io::ErrorKind::TimedOut.into()),
-        _ => Ok(()),
     }
 }
 
