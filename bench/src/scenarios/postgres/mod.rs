@@ -71,7 +71,9 @@ mod tests {
     use crate::scenarios::rows::Keys;
 
     const FEW: Asking = Asking { tasks: 4, warm: 5, counted: 20 };
-    const CONTESTANTS: &[(&str, fn(String, Asking) -> Outcome)] = &[
+    type Contestant = (&'static str, fn(String, Asking) -> Outcome);
+
+    const CONTESTANTS: &[Contestant] = &[
         #[cfg(feature = "cede")]
         ("cede", cede::run),
         ("tokio-postgres", tokio_postgres::run),
