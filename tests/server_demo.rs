@@ -831,7 +831,8 @@ fn figures(what: &str, start: Instant, times: &[Duration]) {
 /// Prints figures; to be run alone, on a release build:
 /// `cargo test --release --test server_demo -- --ignored --nocapture`.
 #[test]
-#[ignore = "measures for a minute"]
+#[ignore = "a benchmark of a minute that wants the machine for itself: it prints figures, and the \
+            same loads run small in the tests beside it"]
 fn d14_loads() {
     let one = |what: &str, args: &[&str], request, clients, count| {
         let demo = Demo::start(args);

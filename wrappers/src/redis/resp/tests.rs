@@ -1,3 +1,7 @@
+//! What the parser makes of replies: well-formed, malformed, too large, cut anywhere.
+//!
+//! The rule of this file: a verdict never depends on the cuts, so inputs are fed whole and in pieces.
+
 use proptest::prelude::*;
 use redis::{PushKind, Value, VerbatimFormat};
 
