@@ -3,10 +3,13 @@
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cede::postgres::{Client, Config, Error, ErrorKind};
+use cede::postgres::{Client, Config, Error, ErrorKind, SqlState};
 
 use crate::common::{HANG, Random, eventually, within_reason};
 use crate::postgres::Postgres;
@@ -110,6 +113,39 @@ fn a_server_that_does_not_come_back_is_an_error_within_the_time_set() {
             server.restart();
             // On a machine that is busy a connection may take longer than the time set.
             eventually("it answers again", || one(&client, 2).is_ok());
+        })
+        .unwrap();
+    });
+}
+
+#[test]
+fn a_server_without_memory_says_so() {
+    within_reason(|| {
+        let server = Postgres::start();
+        cede::run(|| {
+            let client = Client::connect(server.url("postgres")).unwrap();
+            let pid: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+            let status = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+            let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
+            let bytes = pages * 4096 + (64 << 20);
+            // By the server's own user, who may always do it.
+            let owner = std::fs::metadata(format!("/proc/{pid}")).unwrap();
+            let limited = Command::new("prlimit")
+                .args(["--pid", &pid.to_string(), &format!("--as={bytes}")])
+                .uid(owner.uid())
+                .gid(owner.gid())
+                .status()
+                .unwrap();
+            assert!(limited.success());
+            let there = client.clone();
+            let other = cede::spawn(move || one(&there, 5));
+            let error = client.query("select repeat('x', 200000000)", &[]).unwrap_err();
+            let code = error.code().map(SqlState::code);
+            assert_eq!(code, Some("53200"), "{error}");
+            assert!(!error.may_have_run() && !error.is_closed(), "{error}");
+            assert_eq!(other.join().unwrap().unwrap(), 5);
+            assert_eq!(one(&client, 6).unwrap(), 6);
+            assert_eq!(client.metrics().connects, 1);
         })
         .unwrap();
     });
