@@ -41,6 +41,7 @@ STRICTER = {
     "Transfer-Encoding in HTTP/1.0": "RFC 9112 section 6.1: framing is faulty",
     "malformed Transfer-Encoding": "RFC 9112 section 6.1: not a list of codings",
     "unknown transfer coding": "RFC 9112 section 6.1: 501",
+    "chunked is not the last coding, or there twice": "RFC 9112 section 6.1: once, and last (llhttp forgets a field before)",
     "content with a method that has none": "RFC 9110 sections 9.3.6 and 9.3.8",
     "malformed chunk size": "RFC 9112 section 7.1: at most 16 digits and 2^60, no overflow",
     "malformed chunk extension": "RFC 9112 section 7.1.1: the grammar (others skip to the line end)",

@@ -330,6 +330,7 @@ def framing():
         yield head(b"GET / HTTP/1.1", b"Transfer-Encoding: " + value, body=ENDED)
     for lines in [
         (te, te),
+        (te + b"\t", te),
         (te, b"Transfer-Encoding: identity"),
         (b"Transfer-Encoding: identity", te),
         (te, b"Transfer-Encoding:"),
