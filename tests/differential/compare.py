@@ -58,6 +58,9 @@ SPACED_EXTENSION = re.compile(rb"\r\n[0-9A-Fa-f]+[ \t]+;|\r\n[0-9A-Fa-f]+;[^\r\n
 FRAMING_TRAILER = re.compile(
     rb"\r\n0+[^\r\n]*\r\n([^\r\n]+\r\n)*(transfer-encoding|content-length):", re.I
 )
+CLOSE_IN_TRAILERS = re.compile(
+    rb"\r\n0+[^\r\n]*\r\n([^\r\n]+\r\n)*connection:[^\r\n]*close", re.I
+)
 TAB_BEHIND_CODING = re.compile(rb"chunked[ \t]*\t[ \t]*\r\n", re.I)
 OFFER = "an offer to upgrade"
 
@@ -91,6 +94,10 @@ def framing_in_trailers(name, other, stream, own):
     ) and FRAMING_TRAILER.search(stream)
 
 
+def close_in_trailers(name, other, stream, own):
+    return name == "llhttp" and other.end == "closed" and CLOSE_IN_TRAILERS.search(stream)
+
+
 def tab_behind_coding(name, other, stream, own):
     return other.reason == "Request has invalid `Transfer-Encoding`" and TAB_BEHIND_CODING.search(
         stream
@@ -111,6 +118,7 @@ NO_VERDICT = {
     "RFC 9112 section 9.3: HTTP/1.0 persists with `keep-alive`, with h11 it does not": old_keep_alive,
     "RFC 9112 section 7.1.1: white space in an extension is to be read, h11 and llhttp refuse it": spaced_extension,
     "RFC 9110 section 6.5.1: a trailer is no framing field, h11 and llhttp judge it as one": framing_in_trailers,
+    "RFC 9110 section 6.5.1: a trailer does not end the connection, with llhttp it does": close_in_trailers,
     "RFC 9110 section 6.2: a higher minor version is read as 1.1, llhttp refuses it": minor_version,
     "RFC 9110 section 5.5: a value may end with a tab, llhttp refuses it behind a coding": tab_behind_coding,
     "RFC 9110 section 7.8: the body goes before the upgrade, the binding of llhttp leaves it out": upgrade,

@@ -351,6 +351,8 @@ def framing():
         (b"Connection: Content-Length", b"Content-Length: 5"),
     ]:
         yield post(*lines, body=ENDED)
+    yield CHUNKED + b"0\r\nConnection: close\r\n\r\n" + NEXT
+    yield CHUNKED + b"0\r\nConnection: close\r\n\r\n\r\n" + NEXT
     yield head(b"POST / HTTP/1.0", te, body=ENDED)
     yield head(b"POST / HTTP/1.0", te, b"Connection: keep-alive", body=ENDED)
     yield head(
