@@ -331,7 +331,7 @@ impl ShardState {
                 permit: Cell::new(false),
                 cancel_requested: Cell::new(self.phase.get() != Phase::Running),
                 in_park: Cell::new(false),
-                in_select: Cell::new(false),
+                select_wait: Cell::new(0),
                 poll_permit: Cell::new(false),
                 in_poll: Cell::new(false),
                 polls: Cell::new(0),
