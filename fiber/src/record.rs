@@ -130,8 +130,16 @@ pub(crate) struct Record {
     /// Set before the fiber first runs, if at all.
     pub(crate) name: OnceCell<Arc<str>>,
     pub(crate) stack: Stack,
+    /// While the fiber runs work of another thread: whom to tell if a shutdown leaves it behind.
+    pub(crate) sender: Cell<Option<Arc<dyn LeftBehind>>>,
     /// Guards of the stacks that `on_large_stack` put on top; the innermost one last.
     pub(crate) large_guard: Cell<(usize, usize)>,
+}
+
+/// Who waits for the end of a fiber from outside of its runtime.
+pub(crate) trait LeftBehind {
+    /// The fiber would not be unwound and never runs again.
+    fn left_behind(&self);
 }
 
 impl Record {
@@ -177,7 +185,8 @@ impl Record {
             return self.settle(Outcome::EVENT);
         }
         self.permit.set(true);
-        self.in_select.get() && self.settle(Outcome::EVENT)
+        let select = self.select_wait.get();
+        select != 0 && select == self.generation.get() && self.settle(Outcome::EVENT)
     }
 
     /// A cancel: ends the wait that is on, if any, and all later ones. Returns as `settle` does.

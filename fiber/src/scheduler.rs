@@ -339,6 +339,9 @@ impl ShardState {
                 }
             }
             self.fibers.borrow_mut().remove(slot as usize);
+            if let Some(sender) = record_ref.sender.take() {
+                sender.left_behind();
+            }
             return false;
         }
         // SAFETY: as above. A coroutine that never ran only drops its closure, which is user code:

@@ -352,6 +352,7 @@ impl ShardState {
                 shared: OnceCell::new(),
                 locals: RefCell::new(Locals::default()),
                 stack,
+                sender: Cell::new(None),
                 large_guard: Cell::new((0, 0)),
             });
         }
