@@ -56,7 +56,7 @@ where
 /// ```
 /// # fn main() -> std::io::Result<()> {
 /// # cede_fiber::run(|| -> std::io::Result<()> {
-/// let handle = cede_fiber::Builder::new().name("parser").stack_size(1 << 20).spawn(|| 6 * 7)?;
+/// let handle = cede_fiber::Builder::new().name("parser".into()).stack_size(1 << 20).spawn(|| 6 * 7)?;
 /// assert_eq!(handle.fiber().name(), Some("parser"));
 /// assert_eq!(handle.join().unwrap(), 42);
 /// # Ok(())
@@ -87,9 +87,10 @@ impl Builder {
         Self::default()
     }
 
-    /// Names the fiber, for dumps and messages.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into().into());
+    /// Names the fiber, for dumps and messages. As in std a `String`, so that what is written for
+    /// [`std::thread::Builder`] (`.name("worker".into())`) compiles.
+    pub fn name(mut self, name: String) -> Self {
+        self.name = Some(name.into());
         self
     }
 

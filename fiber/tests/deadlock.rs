@@ -33,7 +33,7 @@ fn report<T>(result: Result<T, RunError>) -> Vec<(String, WaitKind)> {
 }
 
 fn named<T: 'static>(name: &str, f: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
-    Builder::new().name(name).spawn(f).unwrap()
+    Builder::new().name(name.into()).spawn(f).unwrap()
 }
 
 #[test]

@@ -623,7 +623,11 @@ fn a_wakeup_in_a_select_ended_the_wait_of_a_future_polled_there() {
 
         fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
             self.1 += 1;
-            if self.1 < 2 { Poll::Pending } else { Poll::Ready(drop(self.0.lock().unwrap())) }
+            if self.1 < 2 {
+                return Poll::Pending;
+            }
+            drop(self.0.lock().unwrap());
+            Poll::Ready(())
         }
     }
 
