@@ -5,7 +5,6 @@
 //! finds the shard whole.
 
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::hint::black_box;
 use std::io;
@@ -23,6 +22,7 @@ use slab::Slab;
 use crate::cancel;
 use crate::handles::Handles;
 use crate::local::{self, Locals};
+use crate::ready::Ready;
 use crate::record::{FiberYielder, Outcome, Record, Resume, State};
 use crate::runtime::{Config, RuntimeShared};
 use crate::shared::{FiberShared, ShardShared};
@@ -35,8 +35,6 @@ const RECORD_ALIGN: usize = 64;
 /// The largest closure that is put on its new stack directly: corosensei panics above 1,024 bytes,
 /// of which the pointer to the record takes one word and its alignment another.
 const CLOSURE_DIRECT_MAX: usize = 1024 - 2 * size_of::<usize>();
-/// Places of a run queue at first.
-const READY_PLACES_MIN: usize = 64;
 /// What a place in all tables and a spare handle take, rounded up.
 const TABLES_BYTES_PER_FIBER: usize = 512;
 /// How often a fiber that catches the unwinding of a shutdown is unwound again before it is left
@@ -163,7 +161,7 @@ pub(crate) struct ShardState {
     pub(crate) clock: Arc<dyn Clock>,
     /// The fiber that runs, null while the scheduler does.
     current: Cell<RecordPtr>,
-    ready: UnsafeCell<VecDeque<RecordPtr>>,
+    ready: UnsafeCell<Ready>,
     pub(crate) fibers: RefCell<Slab<RecordPtr>>,
     handles: RefCell<Handles>,
     pub(crate) stacks: RefCell<StackPool>,
@@ -198,7 +196,7 @@ impl ShardState {
         let _ = shared.notifier.set(reactor.notifier());
         Ok(Self {
             current: Cell::new(ptr::null()),
-            ready: UnsafeCell::new(VecDeque::with_capacity(reserved.max(READY_PLACES_MIN))),
+            ready: UnsafeCell::new(Ready::with_room(reserved)),
             fibers: RefCell::new(Slab::with_capacity(reserved)),
             handles: RefCell::new(handles),
             stacks: RefCell::new(stacks),
@@ -390,13 +388,13 @@ impl ShardState {
     pub(crate) fn push_ready(&self, record: RecordPtr) {
         // SAFETY: the queue is reached only through this method, `pop_ready`, `ready_len` and
         // `clear_ready`, none of which calls out, so there is no second reference.
-        unsafe { (*self.ready.get()).push_back(record) };
+        unsafe { (*self.ready.get()).push(record) };
     }
 
     #[inline(always)]
     pub(crate) fn pop_ready(&self) -> Option<RecordPtr> {
         // SAFETY: see `push_ready`.
-        unsafe { (*self.ready.get()).pop_front() }
+        unsafe { (*self.ready.get()).pop() }
     }
 
     #[inline]
