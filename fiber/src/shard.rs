@@ -459,10 +459,17 @@ impl ShardState {
     /// The record of a fiber that is alive.
     #[inline]
     pub(crate) fn find(&self, slot: u32, serial: u64) -> Option<&Record> {
-        let record = *self.fibers.borrow().get(slot as usize)?;
         // SAFETY: what is in the table is live; it is freed only by `finish`, on this thread, from
         // the scheduler.
-        Some(unsafe { &*record }).filter(|record| record.serial == serial)
+        self.find_to_end(slot, serial).map(|record| unsafe { &*record })
+    }
+
+    /// The same for `resume` and `finish`: a pointer made of a reference could not free it.
+    #[inline]
+    pub(crate) fn find_to_end(&self, slot: u32, serial: u64) -> Option<RecordPtr> {
+        let record = *self.fibers.borrow().get(slot as usize)?;
+        // SAFETY: as in `find`.
+        (unsafe { (*record).serial } == serial).then_some(record)
     }
 
     /// The handle's part of a fiber, made at the first call.
