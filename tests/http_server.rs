@@ -260,6 +260,8 @@ fn e16_drain_closes_idle_ones_and_lets_active_ones_finish() {
     lab.drain();
     assert_eq!(answers(&read_all(&mut idle)).len(), 1);
     assert_eq!(read_all(&mut silent), b"");
+    // The shard of the active one learns of it at a time of its own.
+    common::eventually("nobody listens", || TcpStream::connect(lab.addr).is_err());
     GATE.store(1, Ordering::SeqCst);
     let answered = answers(&read_all(&mut active));
     assert_eq!(answered[0].body, b"passed");

@@ -81,6 +81,21 @@ macro_rules! programs {
             fs::remove_dir_all(dir.join("deep"))?;
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         }
+
+        pub(crate) fn named_and_scoped() -> io::Result<usize> {
+            let mut words = vec!["one", "two"];
+            let owned = words.clone();
+            let builder = Builder::new().name("owner".into()).stack_size(1 << 17);
+            let count = builder.spawn(move || owned.len())?.join().unwrap();
+            let letters = scope(|s| -> io::Result<usize> {
+                let builder = Builder::new().name(format!("borrows {}", words[0]));
+                let first = builder.spawn_scoped(s, || words[0].len())?;
+                let second = s.spawn(|| words[1].len());
+                Ok(first.join().unwrap() + second.join().unwrap())
+            })?;
+            words.push("three");
+            Ok(count + letters + words.len())
+        }
     };
 }
 
@@ -92,7 +107,7 @@ mod with_std {
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
     use std::path::Path;
     use std::process::{Command, Stdio};
-    use std::thread::spawn;
+    use std::thread::{Builder, scope, spawn};
     use std::time::Duration;
 
     programs!();
@@ -104,7 +119,7 @@ mod with_cede {
     use cede::os::unix::fs::OpenOptionsExt;
     use cede::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
     use cede::process::{Command, Stdio};
-    use cede::spawn;
+    use cede::{Builder, scope, spawn};
     use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
     use std::path::Path;
     use std::time::Duration;
@@ -121,6 +136,7 @@ fn programs_do_the_same_with_both_sets_of_use_lines() {
         with_std::datagrams().unwrap(),
         with_std::local_sockets(&dir).unwrap(),
         with_std::files_and_processes(&dir).unwrap(),
+        with_std::named_and_scoped().unwrap(),
     );
     std::fs::remove_file(dir.join("socket")).unwrap();
     let cede_s = cede::run(|| {
@@ -129,9 +145,10 @@ fn programs_do_the_same_with_both_sets_of_use_lines() {
             with_cede::datagrams().unwrap(),
             with_cede::local_sockets(&dir).unwrap(),
             with_cede::files_and_processes(&dir).unwrap(),
+            with_cede::named_and_scoped().unwrap(),
         )
     });
     std::fs::remove_dir_all(&dir).unwrap();
     assert_eq!(cede_s.unwrap(), std_s);
-    assert_eq!(std_s, ("HELLO\nWORLD\n".into(), 8, "local".into(), "one\ntwo\n".into()));
+    assert_eq!(std_s, ("HELLO\nWORLD\n".into(), 8, "local".into(), "one\ntwo\n".into(), 11));
 }

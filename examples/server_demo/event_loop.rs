@@ -46,7 +46,7 @@ impl EventLoop {
             }
             theirs.close();
         };
-        let taker = Builder::new().name("event-loop").spawn(take)?.fiber();
+        let taker = Builder::new().name("event-loop".into()).spawn(take)?.fiber();
         Ok(Self { queue, taker })
     }
 

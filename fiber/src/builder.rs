@@ -12,7 +12,7 @@ use crate::deadline::Deadline;
 use crate::join::{Completer, JoinHandle, Packet, Quiet, detached_life, life};
 use crate::local::Locals;
 use crate::record::Record;
-use crate::scope::ScopeData;
+use crate::scope::{Scope, ScopeData, ScopedJoinHandle};
 use crate::shard::{self, Phase, ShardState};
 
 /// Makes a fiber on this shard. It runs when the current fiber next gives up control.
@@ -56,7 +56,7 @@ where
 /// ```
 /// # fn main() -> std::io::Result<()> {
 /// # cede_fiber::run(|| -> std::io::Result<()> {
-/// let handle = cede_fiber::Builder::new().name("parser").stack_size(1 << 20).spawn(|| 6 * 7)?;
+/// let handle = cede_fiber::Builder::new().name("parser".into()).stack_size(1 << 20).spawn(|| 6 * 7)?;
 /// assert_eq!(handle.fiber().name(), Some("parser"));
 /// assert_eq!(handle.join().unwrap(), 42);
 /// # Ok(())
@@ -87,9 +87,10 @@ impl Builder {
         Self::default()
     }
 
-    /// Names the fiber, for dumps and messages.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into().into());
+    /// Names the fiber, for dumps and messages. As in std a `String`, so that what is written for
+    /// [`std::thread::Builder`] (`.name("worker".into())`) compiles.
+    pub fn name(mut self, name: String) -> Self {
+        self.name = Some(name.into());
         self
     }
 
@@ -138,6 +139,25 @@ impl Builder {
         }
         // SAFETY: the closure and its result are 'static.
         unsafe { self.spawn_unchecked(f, None) }
+    }
+
+    /// Makes a fiber that may borrow whatever outlives the scope:
+    /// [`Scope::spawn_with`](Scope::spawn_with) by the name that std has for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    #[track_caller]
+    pub fn spawn_scoped<'scope, F, T>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        f: F,
+    ) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + 'scope,
+        T: 'scope,
+    {
+        scope.spawn_with(self, f)
     }
 
     /// Makes the fiber; a runtime that shuts down gives a handle that says so.

@@ -191,6 +191,8 @@ fn has_foreign_threads(runtime: &RuntimeShared) -> bool {
 /// Adds what this shard's fibers wait for to the report, if the runtime is dead.
 pub(crate) fn contribute(shard: &ShardState) {
     if shard.runtime.is_dead() {
+        // The last look was before the sleep that brought nothing.
+        shard.coarse_now.set(shard.clock.now());
         shard.runtime.add_to_report(dump::all(shard));
     }
 }

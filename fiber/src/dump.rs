@@ -80,7 +80,7 @@ impl fmt::Display for FiberInfo {
 ///
 /// ```
 /// # cede_fiber::run(|| {
-/// cede_fiber::Builder::new().name("idle").spawn(cede_fiber::park).unwrap();
+/// cede_fiber::Builder::new().name("idle".into()).spawn(cede_fiber::park).unwrap();
 /// cede_fiber::yield_now();
 /// let line = cede_fiber::fibers()[1].to_string();
 /// assert!(line.contains("(idle) waits for a wakeup at"), "{line}");

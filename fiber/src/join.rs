@@ -186,7 +186,8 @@ impl<T> Packet<T> {
         self.finished.set(true);
         self.waiters.wake_all();
         if let Some(waker) = self.waker.take() {
-            waker.wake();
+            // User code, and there is nothing above but the scheduler.
+            quietly("the waker of a task that awaits a fiber", || waker.wake());
         }
     }
 

@@ -102,6 +102,7 @@ pub mod os;
 mod primitive;
 pub mod process;
 mod quiet;
+mod ready;
 mod record;
 mod remote;
 mod runtime;

@@ -100,8 +100,6 @@ pub(crate) struct Record {
     pub(crate) poll_permit: Cell<bool>,
     /// The fiber waits in `block_on`, where its waker ends the wait.
     pub(crate) in_poll: Cell<bool>,
-    /// The fiber is in a `select!` that a plain wakeup ends.
-    pub(crate) in_select: Cell<bool>,
     /// It may borrow from frames outside of it: a scope's child, or the main fiber.
     pub(crate) borrows: Cell<bool>,
     /// The wait that is on, 0 outside of one.
@@ -120,6 +118,9 @@ pub(crate) struct Record {
     pub(crate) shields: Cell<u32>,
     /// How many `block_on`s the fiber is in.
     pub(crate) polls: Cell<u32>,
+    /// The wait of a `select!` that a plain wakeup ends, 0 for none. Not a flag: a future in that
+    /// `select!` may wait for something else while it is polled, and that is not to be ended.
+    pub(crate) select_wait: Cell<u64>,
     /// Made when somebody first asks for a handle.
     pub(crate) shared: OnceCell<Arc<FiberShared>>,
     pub(crate) locals: RefCell<Locals>,
@@ -129,8 +130,16 @@ pub(crate) struct Record {
     /// Set before the fiber first runs, if at all.
     pub(crate) name: OnceCell<Arc<str>>,
     pub(crate) stack: Stack,
+    /// While the fiber runs work of another thread: whom to tell if a shutdown leaves it behind.
+    pub(crate) sender: Cell<Option<Arc<dyn LeftBehind>>>,
     /// Guards of the stacks that `on_large_stack` put on top; the innermost one last.
     pub(crate) large_guard: Cell<(usize, usize)>,
+}
+
+/// Who waits for the end of a fiber from outside of its runtime.
+pub(crate) trait LeftBehind {
+    /// The fiber would not be unwound and never runs again.
+    fn left_behind(&self);
 }
 
 impl Record {
@@ -176,7 +185,8 @@ impl Record {
             return self.settle(Outcome::EVENT);
         }
         self.permit.set(true);
-        self.in_select.get() && self.settle(Outcome::EVENT)
+        let select = self.select_wait.get();
+        select != 0 && select == self.generation.get() && self.settle(Outcome::EVENT)
     }
 
     /// A cancel: ends the wait that is on, if any, and all later ones. Returns as `settle` does.
@@ -208,7 +218,7 @@ impl Record {
             permit: Cell::new(false),
             cancel_requested: Cell::new(false),
             in_park: Cell::new(false),
-            in_select: Cell::new(false),
+            select_wait: Cell::new(0),
             poll_permit: Cell::new(false),
             in_poll: Cell::new(false),
             polls: Cell::new(0),
@@ -229,6 +239,7 @@ impl Record {
             shared: OnceCell::new(),
             locals: RefCell::new(Locals::default()),
             stack: Stack { top: std::num::NonZeroUsize::MAX, usable: 0 },
+            sender: Cell::new(None),
             large_guard: Cell::new((0, 0)),
         }
     }

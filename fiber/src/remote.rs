@@ -16,6 +16,8 @@ use crate::cancel;
 use crate::deadline;
 use crate::fiber::{Fiber, try_current};
 use crate::join::{JoinError, Quiet};
+use crate::quiet::quietly;
+use crate::record::LeftBehind;
 use crate::shard;
 use crate::shared::{Letter, SHARD_TASKS_MAX, ShardShared, Task};
 use crate::wait::{Park, RemoteTicket, Wait, WaitKind};
@@ -184,7 +186,11 @@ fn start<F, T>(
         if cancelled && let Some(fiber) = try_current() {
             fiber.cancel();
         }
+        let sender: Arc<dyn LeftBehind> = Arc::clone(&completer.packet) as _;
+        shard::with_current(|_, record| record.sender.set(Some(sender)));
         let result = catch_unwind(AssertUnwindSafe(|| f.call()));
+        // Not the last owner of the packet, so no result is dropped here.
+        shard::with_current(|_, record| record.sender.take());
         completer.packet.finish(result.map_err(JoinError::panicked));
     };
     // A body that finds no place is dropped, and its completer with it, before the reason is known:
@@ -259,9 +265,18 @@ impl<T> Packet<T> {
             match waiter {
                 Waiter::Fiber(ticket) => ticket.wake(),
                 Waiter::Thread(thread) => thread.unpark(),
-                Waiter::Waker(waker) => waker.wake(),
+                // User code; those after it are told too.
+                Waiter::Waker(waker) => {
+                    quietly("the waker of a task that awaits a fiber", || waker.wake());
+                }
             }
         }
+    }
+}
+
+impl<T> LeftBehind for Packet<T> {
+    fn left_behind(&self) {
+        self.finish(Err(JoinError::shut_down()));
     }
 }
 

@@ -367,7 +367,7 @@ where
     // SAFETY: what `main` borrows outlives the caller, `RuntimeBuilder::run`, which does not return
     // or unwind before the shard has shut down (`never_unwinding` sees to the latter).
     let spawned =
-        unsafe { Builder::new().name("main").borrowing().spawn_on(shard, main, None, at) };
+        unsafe { Builder::new().name("main".into()).borrowing().spawn_on(shard, main, None, at) };
     let main = match spawned {
         Ok(main) => main,
         Err(error) => return Some(Err(JoinError::wait(error))),

@@ -14,7 +14,7 @@ use crate::deadlock;
 use crate::mail::Gathered;
 use crate::quiet::quietly;
 use crate::record::{Outcome, Record, Resume};
-use crate::shard::{Phase, ShardState};
+use crate::shard::{Phase, RecordPtr, ShardState};
 use crate::shared::{FiberShared, Letter, Task};
 
 /// Resumes between two looks at the clock and the inbox: at 10 ns each this delays a timer by less
@@ -272,9 +272,9 @@ impl ShardState {
         alive.sort_by_key(|(_, serial)| std::cmp::Reverse(*serial));
         let mut stuck = 0;
         for (slot, serial) in alive {
-            let Some(record) = self.find(slot, serial) else { continue };
+            let Some(record) = self.find_to_end(slot, serial) else { continue };
             // SAFETY: the fiber is live and does not run: the scheduler does.
-            stuck += usize::from(!unsafe { self.unwind(std::ptr::from_ref(record)) });
+            stuck += usize::from(!unsafe { self.unwind(record) });
         }
         // Fibers that were woken while others unwound are in the queue, but gone.
         self.clear_ready();
@@ -308,7 +308,7 @@ impl ShardState {
     /// # Safety
     ///
     /// The record must be live and its fiber not running.
-    unsafe fn unwind(&self, record: *const Record) -> bool {
+    unsafe fn unwind(&self, record: RecordPtr) -> bool {
         // SAFETY: the record is live (contract); nobody else borrows the coroutine while the
         // scheduler runs.
         let (started, serial, slot) = unsafe {
@@ -339,6 +339,9 @@ impl ShardState {
                 }
             }
             self.fibers.borrow_mut().remove(slot as usize);
+            if let Some(sender) = record_ref.sender.take() {
+                sender.left_behind();
+            }
             return false;
         }
         // SAFETY: as above. A coroutine that never ran only drops its closure, which is user code:

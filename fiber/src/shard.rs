@@ -5,7 +5,6 @@
 //! finds the shard whole.
 
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::hint::black_box;
 use std::io;
@@ -23,6 +22,7 @@ use slab::Slab;
 use crate::cancel;
 use crate::handles::Handles;
 use crate::local::{self, Locals};
+use crate::ready::Ready;
 use crate::record::{FiberYielder, Outcome, Record, Resume, State};
 use crate::runtime::{Config, RuntimeShared};
 use crate::shared::{FiberShared, ShardShared};
@@ -35,8 +35,6 @@ const RECORD_ALIGN: usize = 64;
 /// The largest closure that is put on its new stack directly: corosensei panics above 1,024 bytes,
 /// of which the pointer to the record takes one word and its alignment another.
 const CLOSURE_DIRECT_MAX: usize = 1024 - 2 * size_of::<usize>();
-/// Places of a run queue at first.
-const READY_PLACES_MIN: usize = 64;
 /// What a place in all tables and a spare handle take, rounded up.
 const TABLES_BYTES_PER_FIBER: usize = 512;
 /// How often a fiber that catches the unwinding of a shutdown is unwound again before it is left
@@ -163,7 +161,7 @@ pub(crate) struct ShardState {
     pub(crate) clock: Arc<dyn Clock>,
     /// The fiber that runs, null while the scheduler does.
     current: Cell<RecordPtr>,
-    ready: UnsafeCell<VecDeque<RecordPtr>>,
+    ready: UnsafeCell<Ready>,
     pub(crate) fibers: RefCell<Slab<RecordPtr>>,
     handles: RefCell<Handles>,
     pub(crate) stacks: RefCell<StackPool>,
@@ -198,7 +196,7 @@ impl ShardState {
         let _ = shared.notifier.set(reactor.notifier());
         Ok(Self {
             current: Cell::new(ptr::null()),
-            ready: UnsafeCell::new(VecDeque::with_capacity(reserved.max(READY_PLACES_MIN))),
+            ready: UnsafeCell::new(Ready::with_room(reserved)),
             fibers: RefCell::new(Slab::with_capacity(reserved)),
             handles: RefCell::new(handles),
             stacks: RefCell::new(stacks),
@@ -331,7 +329,7 @@ impl ShardState {
                 permit: Cell::new(false),
                 cancel_requested: Cell::new(self.phase.get() != Phase::Running),
                 in_park: Cell::new(false),
-                in_select: Cell::new(false),
+                select_wait: Cell::new(0),
                 poll_permit: Cell::new(false),
                 in_poll: Cell::new(false),
                 polls: Cell::new(0),
@@ -352,6 +350,7 @@ impl ShardState {
                 shared: OnceCell::new(),
                 locals: RefCell::new(Locals::default()),
                 stack,
+                sender: Cell::new(None),
                 large_guard: Cell::new((0, 0)),
             });
         }
@@ -389,13 +388,13 @@ impl ShardState {
     pub(crate) fn push_ready(&self, record: RecordPtr) {
         // SAFETY: the queue is reached only through this method, `pop_ready`, `ready_len` and
         // `clear_ready`, none of which calls out, so there is no second reference.
-        unsafe { (*self.ready.get()).push_back(record) };
+        unsafe { (*self.ready.get()).push(record) };
     }
 
     #[inline(always)]
     pub(crate) fn pop_ready(&self) -> Option<RecordPtr> {
         // SAFETY: see `push_ready`.
-        unsafe { (*self.ready.get()).pop_front() }
+        unsafe { (*self.ready.get()).pop() }
     }
 
     #[inline]
@@ -460,10 +459,17 @@ impl ShardState {
     /// The record of a fiber that is alive.
     #[inline]
     pub(crate) fn find(&self, slot: u32, serial: u64) -> Option<&Record> {
-        let record = *self.fibers.borrow().get(slot as usize)?;
         // SAFETY: what is in the table is live; it is freed only by `finish`, on this thread, from
         // the scheduler.
-        Some(unsafe { &*record }).filter(|record| record.serial == serial)
+        self.find_to_end(slot, serial).map(|record| unsafe { &*record })
+    }
+
+    /// The same for `resume` and `finish`: a pointer made of a reference could not free it.
+    #[inline]
+    pub(crate) fn find_to_end(&self, slot: u32, serial: u64) -> Option<RecordPtr> {
+        let record = *self.fibers.borrow().get(slot as usize)?;
+        // SAFETY: as in `find`.
+        (unsafe { (*record).serial } == serial).then_some(record)
     }
 
     /// The handle's part of a fiber, made at the first call.

@@ -33,13 +33,24 @@ fn report<T>(result: Result<T, RunError>) -> Vec<(String, WaitKind)> {
 }
 
 fn named<T: 'static>(name: &str, f: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
-    Builder::new().name(name).spawn(f).unwrap()
+    Builder::new().name(name.into()).spawn(f).unwrap()
 }
 
 #[test]
 fn p29_a_park_with_nobody_to_wake_it() {
     let fibers = guarded(|| report(run(|| park())));
     assert_eq!(fibers, [("main".to_string(), WaitKind::Park)]);
+}
+
+/// Bug: it was told as of the time before the last sleep, which may be seconds ago.
+#[test]
+fn p29_the_report_says_how_long_each_has_waited() {
+    let result = guarded(|| alone().run(|| park()));
+    let Err(RunError::Deadlock(deadlock)) = result else { panic!("no deadlock was reported") };
+    let fiber = &deadlock.fibers()[0];
+    let FiberState::Parked { since, .. } = fiber.state else { panic!("{fiber} can run") };
+    // A shard sleeps for 20 ms before it looks for a deadlock.
+    assert!(since >= Duration::from_millis(10) && fiber.age >= since, "{fiber}");
 }
 
 #[test]

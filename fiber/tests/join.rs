@@ -4,7 +4,10 @@ mod common;
 
 use std::cell::Cell;
 use std::io::ErrorKind;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use cede_fiber::{
@@ -132,7 +135,7 @@ fn a_fiber_that_joins_itself_is_a_deadlock_and_can_be_cancelled() {
 #[test]
 fn handles_of_a_fiber_name_it_and_outlive_it() {
     run(|| {
-        let fiber = Builder::new().name("worker").spawn(|| current().id()).unwrap();
+        let fiber = Builder::new().name("worker".into()).spawn(|| current().id()).unwrap();
         let handle = fiber.fiber();
         assert_eq!(handle.name(), Some("worker"));
         assert!(!handle.is_finished());
@@ -199,4 +202,26 @@ fn a_hundred_thousand_fibers_are_joined_in_any_order() {
         })
         .unwrap();
     });
+}
+
+/// Bug: the panic of such a waker left the fiber and ended the process.
+#[test]
+fn p24_a_waker_that_panics_at_the_end_of_a_fiber_harms_nobody() {
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker that panics");
+        }
+    }
+
+    let waker = || Waker::from(Arc::new(Panics));
+    run(|| {
+        let mut fiber = spawn(|| 1);
+        assert!(Pin::new(&mut fiber).poll(&mut Context::from_waker(&waker())).is_pending());
+        yield_now();
+        assert_eq!(fiber.join().unwrap(), 1);
+        assert_eq!(spawn(|| 2).join().unwrap(), 2);
+    })
+    .unwrap();
 }

@@ -192,7 +192,7 @@ fn reserved_fibers_are_a_beginning_and_no_limit() {
         for _ in 0..50 {
             let count = Rc::clone(&count);
             let counts = move || count.set(count.get() + usize::from(park().is_ok()));
-            Builder::new().name("counts").spawn_detached(counts).unwrap();
+            Builder::new().name("counts".into()).spawn_detached(counts).unwrap();
         }
         yield_now();
         let fibers = fibers().into_iter().filter(|fiber| fiber.name.as_deref() == Some("counts"));

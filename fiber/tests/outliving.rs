@@ -5,7 +5,11 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::time::Duration;
 
+use cede_fiber::RemoteJoinHandle;
 use cede_fiber::net::TcpStream;
 use common::guarded;
 
@@ -90,5 +94,50 @@ fn p04_a_join_handle_of_an_earlier_runtime_reaches_no_fiber_of_this() {
             assert!(new.join().unwrap().is_ok());
         })
         .unwrap();
+    });
+}
+
+/// Bug: the thread waited for ever.
+#[test]
+fn p23_a_thread_that_joins_a_fiber_which_a_shutdown_leaves_behind_is_told() {
+    guarded(|| {
+        let (sender, handles) = mpsc::channel();
+        let grace = Duration::from_millis(10);
+        let runtime = cede_fiber::Runtime::builder().shards(2).shutdown_grace(grace);
+        runtime
+            .run(|| {
+                for shard in cede_fiber::shards() {
+                    let catches = || loop {
+                        let waits = || cede_fiber::shield(cede_fiber::park);
+                        let _ = catch_unwind(AssertUnwindSafe(waits));
+                    };
+                    sender.send(shard.spawn(catches).unwrap()).unwrap();
+                    let answer = shard.call(|| 1).unwrap();
+                    assert_eq!(answer, 1, "the fiber before has begun");
+                }
+            })
+            .unwrap();
+        for handle in handles.try_iter() {
+            let joined: Result<(), _> = handle.join();
+            assert!(joined.unwrap_err().is_shutdown());
+        }
+        // One that waits while it happens.
+        let (sender, handles) = mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            let handle: RemoteJoinHandle<()> = handles.recv().unwrap();
+            handle.join().unwrap_err().is_shutdown()
+        });
+        let runtime = cede_fiber::Runtime::builder().shutdown_grace(grace);
+        runtime
+            .run(|| {
+                let catches = || loop {
+                    let waits = || cede_fiber::shield(cede_fiber::park);
+                    let _ = catch_unwind(AssertUnwindSafe(waits));
+                };
+                sender.send(cede_fiber::Shard::current().spawn(catches).unwrap()).unwrap();
+                cede_fiber::sleep(Duration::from_millis(10)).unwrap();
+            })
+            .unwrap();
+        assert!(waiting.join().unwrap());
     });
 }

@@ -610,3 +610,44 @@ fn a_future_that_waits_when_it_is_polled_panicked() {
     })
     .unwrap();
 }
+
+/// Bug: a wakeup meant for `park()` in a `select!` ended a lock that a future of the same `select!`
+/// waited for, and there were two guards of one mutex.
+#[test]
+fn a_wakeup_in_a_select_ended_the_wait_of_a_future_polled_there() {
+    /// Locks when it is polled again, which is when it is registered.
+    struct Locks(Rc<local::Mutex<()>>, u32);
+
+    impl Future for Locks {
+        type Output = ();
+
+        fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+            self.1 += 1;
+            if self.1 < 2 {
+                return Poll::Pending;
+            }
+            drop(self.0.lock().unwrap());
+            Poll::Ready(())
+        }
+    }
+
+    run(|| {
+        let mutex = Rc::new(local::Mutex::new(()));
+        let held = mutex.lock().unwrap();
+        let mut future = Locks(Rc::clone(&mutex), 0);
+        let waits = spawn(move || {
+            let got =
+                select! { biased; _ = park() => "woken", () = future(&mut future) => "locked" };
+            got.unwrap()
+        });
+        yield_now();
+        for _ in 0..3 {
+            waits.fiber().wakeup();
+            settle();
+            assert!(!waits.is_finished(), "it waits for the lock");
+        }
+        drop(held);
+        assert_eq!(waits.join().unwrap(), "woken", "the wakeup was remembered");
+    })
+    .unwrap();
+}

@@ -146,7 +146,7 @@ fn plateau_of_fibers() -> ExitCode {
         plateau(1000, |_| {
             let fibers: Vec<_> = (0..100)
                 .map(|n| {
-                    Builder::new().name("one of many").spawn(move || {
+                    Builder::new().name("one of many".into()).spawn(move || {
                         cede::yield_now();
                         n
                     })

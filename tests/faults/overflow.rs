@@ -136,7 +136,7 @@ fn broad_frame() -> u8 {
 }
 
 fn digger() -> Builder {
-    Builder::new().name("digger").stack_size(SMALL)
+    Builder::new().name("digger".into()).stack_size(SMALL)
 }
 
 /// Runs it in a fiber whose end nobody will see.
@@ -159,7 +159,7 @@ fn recursion() -> ExitCode {
 }
 
 fn large_frame() -> ExitCode {
-    overflow(Builder::new().name("broad").stack_size(SMALL), || {
+    overflow(Builder::new().name("broad".into()).stack_size(SMALL), || {
         black_box(broad_frame());
     })
 }
@@ -175,7 +175,7 @@ fn other_shard() -> ExitCode {
 }
 
 fn large_stack() -> ExitCode {
-    overflow(Builder::new().name("deep"), || cede::on_large_stack(dig))
+    overflow(Builder::new().name("deep".into()), || cede::on_large_stack(dig))
 }
 
 fn beside_large_stack() -> ExitCode {
@@ -202,7 +202,7 @@ fn used_again() -> ExitCode {
         for _ in 0..1000 {
             cede::spawn(|| ()).join().unwrap();
         }
-        Builder::new().name("digger").spawn(dig).unwrap().join().unwrap();
+        Builder::new().name("digger".into()).spawn(dig).unwrap().join().unwrap();
     });
     result.unwrap();
     ExitCode::SUCCESS
@@ -259,7 +259,7 @@ static ALLOCATOR: Allocator = Allocator;
 fn in_allocator() -> ExitCode {
     // Also the alarm that must end the attempt at a backtrace.
     block_signals();
-    overflow(Builder::new().name("allocating"), || {
+    overflow(Builder::new().name("allocating".into()), || {
         OVERFLOW_NEXT.set(true);
         black_box(vec![1u8; black_box(100)]);
     })
@@ -280,7 +280,7 @@ fn fault() {
 }
 
 fn null_in_fiber() -> ExitCode {
-    overflow(Builder::new().name("faulting"), fault)
+    overflow(Builder::new().name("faulting".into()), fault)
 }
 
 fn null_after_run() -> ExitCode {

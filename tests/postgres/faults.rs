@@ -105,7 +105,8 @@ fn a_server_that_does_not_come_back_is_an_error_within_the_time_set() {
             let client = Client::connect(config).unwrap();
             server.stop();
             let error = one(&client, 1).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+            // On a machine that is busy the time set may end in the midst of an attempt.
+            assert!(error.kind() == ErrorKind::Connect || error.is_timeout(), "{error}");
             assert!(!error.may_have_run());
             let error = cede::with_deadline(Duration::from_millis(20), || one(&client, 1));
             let error = error.unwrap_err();

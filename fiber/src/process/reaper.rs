@@ -17,7 +17,7 @@ static LEFT: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 pub(super) fn take(id: u32, pidfd: Option<Source>) {
     let orphan = Orphan { id };
     // Without a stack for the fiber the closure is dropped, and the child left for later.
-    let _ = Builder::new().name("child reaper").spawn(move || {
+    let _ = Builder::new().name("child reaper".into()).spawn(move || {
         while !orphan.has_ended() {
             if wait_for_end(orphan.id, pidfd.as_ref()).is_err() {
                 break;

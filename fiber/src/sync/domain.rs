@@ -436,13 +436,25 @@ impl<T> Once<T> for OnceCell<T> {
     }
 }
 
+/// A wakeup of a fiber of this shard. A type of its own, not copied and made by `wakeup` alone,
+/// because sending one is safe: a [`Waiter`] may outlive its fiber.
+///
+/// ```compile_fail,E0308
+/// use cede_fiber::sync::generic::{Domain, Local};
+///
+/// let park = <Local as Domain>::begin().unwrap();
+/// <Local as Domain>::wake(<Local as Domain>::who(&park));
+/// ```
+#[derive(Debug)]
+pub struct LocalWake(Waiter);
+
 impl Domain for Local {
     type State<S> = LocalState<S>;
     type Word = LocalWord;
     type Ptr<T> = Rc<T>;
     type Once<T> = OnceCell<T>;
     type Who = Waiter;
-    type Wake = Waiter;
+    type Wake = LocalWake;
     type Parker = Park;
 
     fn ptr<T>(value: T) -> Rc<T> {
@@ -475,13 +487,13 @@ impl Domain for Local {
     }
 
     #[inline(always)]
-    unsafe fn wakeup(who: Waiter) -> Waiter {
-        who
+    unsafe fn wakeup(who: Waiter) -> LocalWake {
+        LocalWake(who)
     }
 
     #[inline(always)]
-    fn wake(wake: Waiter) {
-        wake_here(wake);
+    fn wake(wake: LocalWake) {
+        wake_here(wake.0);
     }
 
     #[inline(always)]

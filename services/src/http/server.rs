@@ -197,7 +197,7 @@ impl Control {
 fn drain_on_signal(control: &Arc<Control>) -> io::Result<JoinHandle<()>> {
     let mut terminate = signal::terminate()?;
     let control = Arc::clone(control);
-    cede_fiber::Builder::new().name("http-signal").no_deadline().spawn(move || {
+    cede_fiber::Builder::new().name("http-signal".into()).no_deadline().spawn(move || {
         if terminate.recv().is_ok() {
             control.drain();
         }

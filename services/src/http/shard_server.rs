@@ -52,19 +52,19 @@ pub(super) fn run_shard<H: Handler + 'static>(
     });
     let clock = {
         let server = Rc::clone(&server);
-        let builder = cede_fiber::Builder::new().name("http-clock").no_deadline();
+        let builder = cede_fiber::Builder::new().name("http-clock".into()).no_deadline();
         builder.spawn(move || server.keep_time())?
     };
     server.clock.replace(Some(clock.fiber()));
     let flusher = {
         let server = Rc::clone(&server);
-        let builder = cede_fiber::Builder::new().name("http-flush").no_deadline();
+        let builder = cede_fiber::Builder::new().name("http-flush".into()).no_deadline();
         builder.spawn(move || server.context.flusher.run())?
     };
     server.context.flusher.set_fiber(flusher.fiber());
     let acceptor = {
         let server = Rc::clone(&server);
-        let builder = cede_fiber::Builder::new().name("http-accept").no_deadline();
+        let builder = cede_fiber::Builder::new().name("http-accept".into()).no_deadline();
         builder.spawn(move || server.accept(&listener))?
     };
     server.acceptor.replace(Some(acceptor.fiber()));

@@ -211,7 +211,7 @@ impl<M: Manage> Pool<M> {
         }
         let weak = Rc::downgrade(&self.0);
         let round = inner.settings.round();
-        let keeper = Builder::new().name("pool").no_deadline();
+        let keeper = Builder::new().name("pool".into()).no_deadline();
         // Outside of a runtime there is none, and at the first use it is tried again.
         let started = keeper.spawn_detached(move || keep(&weak, round));
         inner.has_keeper.set(started.is_ok());

@@ -347,19 +347,21 @@ impl Drop for Notifications {
         }
         // A destructor cannot wait. While the runtime shuts down there is no such fiber, and the
         // session ends anyway.
-        let _ = Builder::new().name("postgres unlisten").no_deadline().spawn_detached(move || {
-            let unlisten = || -> io::Result<()> {
-                let _order = hooks.order.lock()?;
-                // Somebody may listen again.
-                if !hooks.has(&channel) {
-                    client.batch_execute(&format!("UNLISTEN {}", quoted(&channel)))?;
+        let _ = Builder::new().name("postgres unlisten".into()).no_deadline().spawn_detached(
+            move || {
+                let unlisten = || -> io::Result<()> {
+                    let _order = hooks.order.lock()?;
+                    // Somebody may listen again.
+                    if !hooks.has(&channel) {
+                        client.batch_execute(&format!("UNLISTEN {}", quoted(&channel)))?;
+                    }
+                    Ok(())
+                };
+                if let Err(error) = unlisten() {
+                    tracing::debug!(%error, "UNLISTEN has failed");
                 }
-                Ok(())
-            };
-            if let Err(error) = unlisten() {
-                tracing::debug!(%error, "UNLISTEN has failed");
-            }
-        });
+            },
+        );
     }
 }
 

@@ -99,7 +99,7 @@ impl Database {
             let produced = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             return taken.and_then(|rows| produced.map(|()| rows));
         }
-        let fiber = cede_fiber::Builder::new().name("sqlite rows").spawn(produce);
+        let fiber = cede_fiber::Builder::new().name("sqlite rows".into()).spawn(produce);
         let producer = Producer(Some(fiber.map_err(Error::io)?));
         let taken = take_all(&receiver, each);
         drop(receiver);

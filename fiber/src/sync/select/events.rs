@@ -43,14 +43,14 @@ impl Branch for Parks {
         shard::with_current(|_, record| record.permit.take()).unwrap_or(false).then_some(())
     }
 
-    unsafe fn register(&self, _parker: &AnyParker) -> io::Result<bool> {
-        shard::with_current(|_, record| record.in_select.set(true))
-            .ok_or_else(cancel::not_in_fiber_error)?;
+    unsafe fn register(&self, parker: &AnyParker) -> io::Result<bool> {
+        let AnyParker::Fiber(park) = parker else { return Err(cancel::not_in_fiber_error()) };
+        shard::with_current(|_, record| record.select_wait.set(park.waiter().generation()));
         Ok(false)
     }
 
     fn unregister(&self) {
-        shard::with_current(|_, record| record.in_select.set(false));
+        shard::with_current(|_, record| record.select_wait.set(0));
     }
 }
 
