@@ -190,6 +190,9 @@ impl Builder {
         // is used in this call only.
         let record = unsafe { record.as_ref() };
         record.borrows.set(self.borrows || scope.is_some());
+        if let Some(name) = &self.name {
+            packet.keep_name(name);
+        }
         self.equip(record, inherited);
         if let Some((scope, number)) = packet.scope() {
             scope.child_is(*number, record.slot, record.serial);

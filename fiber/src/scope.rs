@@ -261,6 +261,12 @@ impl<T> ScopedJoinHandle<'_, T> {
     pub fn fiber(&self) -> crate::Fiber {
         self.handle.fiber()
     }
+
+    /// [`fiber`](Self::fiber), by the name that std has for it.
+    #[must_use]
+    pub fn thread(&self) -> crate::Fiber {
+        self.handle.fiber()
+    }
 }
 
 impl fmt::Debug for Scope<'_, '_> {

@@ -8,7 +8,7 @@ mod support;
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -514,4 +514,31 @@ fn a_low_water_mark_holds_back_what_comes_and_lowering_it_lets_it_through() {
         drop(client);
         assert_eq!((&server).read(&mut buf).unwrap(), 0);
     });
+}
+
+/// A socket becomes a descriptor, which blocks, and a descriptor a socket.
+#[test]
+fn sockets_come_from_descriptors_and_become_some() {
+    in_fiber(|| {
+        let blocks = |fd: &OwnedFd| {
+            // SAFETY: no pointers are passed.
+            unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) & libc::O_NONBLOCK == 0 }
+        };
+        let (mut client, server) = pair();
+        let fd = OwnedFd::from(server);
+        assert!(blocks(&fd));
+        let server = TcpStream::try_from(fd).unwrap();
+        client.write_all(b"moved").unwrap();
+        let mut buf = [0; 8];
+        assert_eq!((&server).read(&mut buf).unwrap(), 5);
+        let server = TcpStream::try_from(server.into_std().unwrap()).unwrap();
+        let raw = server.into_raw_fd();
+        // SAFETY: `into_raw_fd` gave it away.
+        let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+        assert!(blocks(&fd));
+        drop(fd);
+        assert_eq!(client.read(&mut buf).unwrap(), 0);
+    });
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    assert!(TcpListener::try_from(listener).is_err(), "on a thread without a runtime");
 }

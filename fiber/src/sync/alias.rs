@@ -32,6 +32,9 @@ macro_rules! aliases {
         pub type Barrier = crate::sync::generic::barrier::Barrier<$domain>;
         /// A value that is made once; see [the generic one](crate::sync::generic::once::OnceCell).
         pub type OnceCell<T> = crate::sync::generic::once::OnceCell<T, $domain>;
+        /// A value that is made when it is first looked at; see
+        /// [the generic one](crate::sync::generic::lazy::LazyLock).
+        pub type LazyLock<T, F = fn() -> T> = crate::sync::generic::lazy::LazyLock<T, $domain, F>;
 
         /// Channels with many senders, with a limit or without: the names of `std::sync::mpsc`.
         ///

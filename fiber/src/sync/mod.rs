@@ -2,7 +2,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | locks | [`Mutex`], [`RwLock`], [`Condvar`], [`Semaphore`], [`Barrier`], [`OnceCell`] |
+//! | locks | [`Mutex`], [`RwLock`], [`Condvar`], [`Semaphore`], [`Barrier`], [`OnceCell`], [`LazyLock`] |
 //! | channels | [`mpsc`], [`oneshot`], [`broadcast`], [`watch`] |
 //! | the first of several | [`select!`](crate::select) |
 //!
@@ -35,9 +35,8 @@
 //! A program of `std` threads becomes one of fibers by its `use` lines:
 //!
 //! ```
-//! use cede_fiber as thread; // was: use std::thread;
-//! use cede_fiber::sync::{Mutex, mpsc}; // was: use std::sync::{Mutex, mpsc};
-//! use std::sync::Arc;
+//! use cede_fiber::sync::{Arc, Mutex, mpsc}; // was: use std::sync::{Arc, Mutex, mpsc};
+//! use cede_fiber::thread; // was: use std::thread;
 //!
 //! # cede_fiber::run(|| {
 //! let total = Arc::new(Mutex::new(0));
@@ -90,6 +89,9 @@ pub mod select;
 mod sole;
 mod spot;
 mod turn;
+
+// What never waits is std's own, so that `use std::sync::{Arc, Mutex}` needs one word changed.
+pub use std::sync::{Arc, LockResult, PoisonError, Weak, atomic};
 
 /// A value that is made once, under the name that `std::sync` has for it.
 pub type OnceLock<T> = OnceCell<T>;

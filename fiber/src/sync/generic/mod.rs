@@ -7,6 +7,7 @@ pub mod barrier;
 pub mod broadcast;
 pub(crate) mod chan;
 pub mod condvar;
+pub mod lazy;
 pub mod mpsc;
 pub mod mutex;
 pub mod once;
