@@ -542,3 +542,38 @@ fn sockets_come_from_descriptors_and_become_some() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     assert!(TcpListener::try_from(listener).is_err(), "on a thread without a runtime");
 }
+
+/// Whoever gets a duplicate of a socket may make it block, which holds for all duplicates: std does,
+/// and so does many a program that gets it as its standard input.
+#[test]
+fn a_duplicate_that_blocks_held_up_the_shard() {
+    in_fiber(|| {
+        let (client, server) = pair();
+        let peer = client.into_std().unwrap();
+        let blocking = server.try_clone().unwrap().into_std().unwrap();
+        // A thread that is held up fails this test instead of hanging it.
+        let (done, is_done) = std::sync::mpsc::channel::<()>();
+        let rescue = std::thread::spawn(move || {
+            if is_done.recv_timeout(Duration::from_secs(20)).is_err() {
+                peer.shutdown(Shutdown::Both).unwrap();
+                panic!("a call blocked the thread");
+            }
+            peer
+        });
+        let short = Some(Duration::from_millis(1));
+        server.set_read_timeout(short).unwrap();
+        server.set_write_timeout(short).unwrap();
+        let mut part = [0; 8];
+        let late = [
+            (&server).read(&mut part).unwrap_err(),
+            (&server).read_vectored(&mut [IoSliceMut::new(&mut part)]).unwrap_err(),
+            server.peek(&mut part).unwrap_err(),
+            (&server).write_all(&vec![0; 64 << 20]).unwrap_err(),
+            (&server).write_vectored(&[IoSlice::new(&vec![0; 8 << 20])]).unwrap_err(),
+        ];
+        done.send(()).unwrap();
+        drop(rescue.join().unwrap());
+        assert!(late.iter().all(|error| error.kind() == ErrorKind::TimedOut), "{late:?}");
+        drop(blocking);
+    });
+}

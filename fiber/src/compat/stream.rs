@@ -81,6 +81,10 @@ impl Slot {
         context: &Context<'_>,
         mut operation: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
+        if source.ends_turn() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             if !source.is_ready(direction) && self.register(source, direction, context.waker())? {
                 return Poll::Pending;
@@ -90,7 +94,10 @@ impl Slot {
                     source.blocked(direction)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return Poll::Ready(done),
+                done => {
+                    source.count_operation();
+                    return Poll::Ready(done);
+                }
             }
         }
     }

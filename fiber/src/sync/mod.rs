@@ -27,7 +27,8 @@
 //! Whatever waits returns a `Result`. A wait fails when the fiber is cancelled
 //! ([`is_cancelled`](crate::is_cancelled)), when its deadline passes
 //! ([`TimedOut`](std::io::ErrorKind::TimedOut)), and while a panic unwinds the fiber, because it
-//! cannot give up control then; what need not wait succeeds all the same. In a plain thread only the
+//! cannot give up control then; what need not wait succeeds all the same. A fiber that receives on
+//! and on without ever having to wait is cut short at some point, too. In a plain thread only the
 //! limit of a `.._timeout` can end a wait, so `.lock().unwrap()` there is what it is with std.
 //!
 //! # Examples
