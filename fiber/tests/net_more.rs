@@ -577,3 +577,12 @@ fn a_duplicate_that_blocks_held_up_the_shard() {
         drop(blocking);
     });
 }
+
+#[test]
+fn a_name_that_cannot_be_resolved_is_named() {
+    in_fiber(|| {
+        // An empty name asks nobody.
+        let error = TcpStream::connect(("", 80)).unwrap_err();
+        assert!(error.to_string().contains("the address of \"\""), "{error}");
+    });
+}

@@ -481,6 +481,37 @@ macro_rules! lock_tests {
                 .unwrap();
             }
 
+            #[test]
+            fn owned_permits_go_into_fibers_and_come_back() {
+                run(|| {
+                    let semaphore = $ptr::new(Semaphore::new(3));
+                    let two = $ptr::clone(&semaphore).acquire_many_owned(2).unwrap();
+                    let holder = spawn(move || {
+                        yield_now();
+                        two.num_permits()
+                    });
+                    let one = $ptr::clone(&semaphore).try_acquire_owned().unwrap();
+                    assert!($ptr::clone(&semaphore).try_acquire_owned().is_err());
+                    // It waits until the fiber has ended.
+                    let next = $ptr::clone(&semaphore).acquire_owned().unwrap();
+                    assert_eq!(holder.join().unwrap(), 2);
+                    one.forget();
+                    drop(next);
+                    assert_eq!(semaphore.available_permits(), 2);
+                    let all = $ptr::clone(&semaphore).acquire_many_owned(2).unwrap();
+                    let waits = spawn({
+                        let semaphore = $ptr::clone(&semaphore);
+                        move || semaphore.acquire_owned().map(drop)
+                    });
+                    settle();
+                    waits.cancel();
+                    assert!(is_cancelled(&waits.join().unwrap().unwrap_err()));
+                    drop(all);
+                    assert_eq!(semaphore.available_permits(), 2);
+                })
+                .unwrap();
+            }
+
             /// A second fiber that looks at std's `LazyLock` while the first makes the value blocks
             /// their thread for good.
             #[test]

@@ -24,7 +24,8 @@ use crate::wait::Ticket;
 /// of tokio (feature `compat-tokio`).
 ///
 /// It is bound to its shard like the stream inside, and for use in
-/// [`block_on`](crate::block_on).
+/// [`block_on`](crate::block_on). One task at a time may wait for reading and one for writing: of
+/// two readers the one that asked last is woken.
 ///
 /// # Examples
 ///

@@ -27,6 +27,10 @@ macro_rules! aliases {
         /// Permits of a [`Semaphore`].
         pub type SemaphorePermit<'a> =
             crate::sync::generic::semaphore::SemaphorePermit<'a, $domain>;
+        /// Permits of a [`Semaphore`] that own a reference to it; see
+        /// [the generic one](crate::sync::generic::owned_permit::OwnedSemaphorePermit).
+        pub type OwnedSemaphorePermit =
+            crate::sync::generic::owned_permit::OwnedSemaphorePermit<$domain>;
         /// A point to pass together; see
         /// [the generic one](crate::sync::generic::barrier::Barrier).
         pub type Barrier = crate::sync::generic::barrier::Barrier<$domain>;

@@ -12,6 +12,7 @@ pub mod mpsc;
 pub mod mutex;
 pub mod once;
 pub mod oneshot;
+pub mod owned_permit;
 pub mod rwlock;
 pub mod semaphore;
 pub mod watch;
