@@ -141,8 +141,7 @@ impl Builder {
         unsafe { self.spawn_unchecked(f, None) }
     }
 
-    /// Makes a fiber that may borrow whatever outlives the scope:
-    /// [`Scope::spawn_with`](Scope::spawn_with) by the name that std has for it.
+    /// Makes a fiber that may borrow whatever outlives the scope. See [`Scope::spawn`].
     ///
     /// # Errors
     ///
@@ -210,6 +209,9 @@ impl Builder {
         // is used in this call only.
         let record = unsafe { record.as_ref() };
         record.borrows.set(self.borrows || scope.is_some());
+        if let Some(name) = &self.name {
+            packet.keep_name(name);
+        }
         self.equip(record, inherited);
         if let Some((scope, number)) = packet.scope() {
             scope.child_is(*number, record.slot, record.serial);

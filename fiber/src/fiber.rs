@@ -80,6 +80,12 @@ impl Fiber {
         FiberShared::post(fiber, Request::Wakeup);
     }
 
+    /// [`wakeup`](Self::wakeup), by the name that std has for it.
+    #[inline]
+    pub fn unpark(&self) {
+        self.wakeup();
+    }
+
     /// Asks the fiber to end: its waits fail from now on with an error that
     /// [`is_cancelled`](crate::is_cancelled) knows.
     pub fn cancel(&self) {

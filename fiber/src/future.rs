@@ -19,7 +19,7 @@ use crate::mail::Request;
 use crate::record::Record;
 use crate::shard::{self, ShardState};
 use crate::shared::FiberShared;
-use crate::wait::{Park, Wait, WaitKind};
+use crate::wait::{self, Park, Wait, WaitKind};
 
 /// Runs a future to its end on the current fiber; other fibers run while it is pending.
 ///
@@ -55,14 +55,23 @@ pub fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
     let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw(Arc::as_ptr(&shared))) });
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
+    let mut woke_itself = false;
     loop {
         if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
             drop(nested);
             return Ok(value);
         }
         if record.poll_permit.take() {
+            // What woke it counts before a cancel; but who wakes itself each time is asking to let
+            // others run, and is not to go on for ever.
+            if std::mem::replace(&mut woke_itself, true) {
+                Park::check(shard, record)?;
+                wait::check_now()?;
+            }
+            crate::yield_now();
             continue;
         }
+        woke_itself = false;
         Park::check(shard, record)?;
         shard.begin_wait(record);
         record.in_poll.set(true);

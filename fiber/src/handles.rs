@@ -31,7 +31,7 @@ impl Handles {
     pub(crate) fn reserve(&mut self, count: usize, shard: &Arc<ShardShared>) {
         self.max = self.max.max(count);
         self.spares.reserve_exact(self.max);
-        let spare = || FiberShared::gone(Arc::clone(shard), 0, 0);
+        let spare = || FiberShared::gone(Arc::clone(shard), 0, 0, None);
         self.spares.extend(std::iter::repeat_with(spare).take(count));
     }
 

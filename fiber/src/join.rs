@@ -5,7 +5,7 @@
 //! all, the packet gets a result and whoever waits for it is woken.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -140,6 +140,8 @@ pub(crate) struct Packet<T> {
     waker: Cell<Option<Box<Waker>>>,
     /// The scope that waits for the fiber, and the fiber's number there.
     scope: Option<(Rc<ScopeData>, usize)>,
+    /// The fiber's, which its own record forgets with its end.
+    name: OnceCell<Arc<str>>,
 }
 
 impl<T> Packet<T> {
@@ -151,7 +153,14 @@ impl<T> Packet<T> {
             waiters: Tickets::default(),
             waker: Cell::new(None),
             scope,
+            name: OnceCell::new(),
         })
+    }
+
+    /// Keeps the name of a fiber that has one.
+    pub(crate) fn keep_name(&self, name: &Arc<str>) {
+        // A new packet has no name yet.
+        let _ = self.name.set(Arc::clone(name));
     }
 
     pub(crate) fn scope(&self) -> Option<&(Rc<ScopeData>, usize)> {
@@ -372,7 +381,7 @@ impl<T> JoinHandle<T> {
         self.packet.is_finished()
     }
 
-    /// The fiber, for waking it. One that has ended has no name any more.
+    /// The fiber, for waking it and for its name.
     ///
     /// # Panics
     ///
@@ -383,7 +392,8 @@ impl<T> JoinHandle<T> {
             Some(record) => Fiber::new(Arc::clone(shard.shared_of(record))),
             None => {
                 let shard = Arc::clone(&shard.shared);
-                Fiber::new(FiberShared::gone(shard, self.slot, self.serial))
+                let name = self.packet.name.get().cloned();
+                Fiber::new(FiberShared::gone(shard, self.slot, self.serial, name))
             }
         })
         .unwrap_or_else(|| panic!("{}", cancel::not_in_fiber_error()))
@@ -391,6 +401,18 @@ impl<T> JoinHandle<T> {
 }
 
 /// The fiber's end as a future, for [`block_on`](crate::block_on).
+impl<T> JoinHandle<T> {
+    /// [`fiber`](Self::fiber), by the name that std has for it.
+    ///
+    /// # Panics
+    ///
+    /// As [`fiber`](Self::fiber).
+    #[must_use]
+    pub fn thread(&self) -> Fiber {
+        self.fiber()
+    }
+}
+
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 

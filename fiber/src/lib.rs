@@ -12,6 +12,7 @@
 //! | time | [`sleep`], [`interval`], [`with_deadline`] |
 //! | end early | [`JoinHandle::cancel`], [`is_cancelled`], [`shield`] |
 //! | other threads | [`Runtime`], [`Shard`], [`shards`] |
+//! | the names of `std::thread` | [`thread`] |
 //! | locks, channels, `select!` | [`sync`] |
 //! | sockets | [`net`] |
 //! | blocking calls, files, processes, signals | [`blocking`], [`fs`], [`process`], [`signal`] |
@@ -114,6 +115,7 @@ pub mod signal;
 mod stack;
 pub mod sync;
 mod tasks;
+pub mod thread;
 mod tickets;
 mod time;
 mod wait;

@@ -5,6 +5,7 @@
 //! of a request reaches its helpers.
 
 use std::any::Any;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
@@ -182,6 +183,84 @@ impl<T: 'static> FiberLocal<T> {
             }
         })
         .ok_or(AccessError)
+    }
+}
+
+/// What std's `LocalKey` offers for cells. [`set`](FiberLocal::set) takes the whole cell.
+impl<T: 'static> FiberLocal<Cell<T>> {
+    /// A copy of what is in the cell.
+    ///
+    /// # Panics
+    ///
+    /// As [`with`](Self::with).
+    pub fn get(&'static self) -> T
+    where
+        T: Copy,
+    {
+        self.with(Cell::get)
+    }
+
+    /// Takes what is in the cell and leaves the default.
+    ///
+    /// # Panics
+    ///
+    /// As [`with`](Self::with).
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(Cell::take)
+    }
+
+    /// Puts a value into the cell and hands out the former.
+    ///
+    /// # Panics
+    ///
+    /// As [`with`](Self::with).
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|cell| cell.replace(value))
+    }
+}
+
+/// As for `Cell`.
+impl<T: 'static> FiberLocal<RefCell<T>> {
+    /// Calls with the value borrowed.
+    ///
+    /// # Panics
+    ///
+    /// When it is borrowed mutably, and as [`with`](Self::with).
+    pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        self.with(|cell| f(&cell.borrow()))
+    }
+
+    /// Calls with the value borrowed mutably.
+    ///
+    /// # Panics
+    ///
+    /// When it is borrowed, and as [`with`](Self::with).
+    pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.with(|cell| f(&mut cell.borrow_mut()))
+    }
+
+    /// Takes the value and leaves the default.
+    ///
+    /// # Panics
+    ///
+    /// As [`with_borrow_mut`](Self::with_borrow_mut).
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(RefCell::take)
+    }
+
+    /// Puts a value into the cell and hands out the former.
+    ///
+    /// # Panics
+    ///
+    /// As [`with_borrow_mut`](Self::with_borrow_mut).
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|cell| cell.replace(value))
     }
 }
 

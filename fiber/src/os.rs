@@ -13,9 +13,10 @@ pub mod unix {
 
     /// As [`std::os::unix::fs`].
     pub mod fs {
-        pub use crate::fs::symlink;
+        pub use crate::fs::{chown, symlink};
         pub use std::os::unix::fs::{
-            FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt,
+            DirBuilderExt, DirEntryExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt,
+            PermissionsExt,
         };
     }
 }

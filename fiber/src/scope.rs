@@ -178,7 +178,7 @@ impl<'scope> Scope<'scope, '_> {
     ///
     /// # Panics
     ///
-    /// As [`spawn`](crate::spawn); [`spawn_with`](Self::spawn_with) returns an error instead.
+    /// As [`spawn`](crate::spawn); [`Builder::spawn_scoped`] returns an error instead.
     #[track_caller]
     pub fn spawn<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
     where
@@ -191,13 +191,9 @@ impl<'scope> Scope<'scope, '_> {
         }
     }
 
-    /// Makes a fiber with a name, a stack size or a deadline of its own.
-    ///
-    /// # Errors
-    ///
-    /// As [`Builder::spawn`].
+    /// See [`Builder::spawn_scoped`].
     #[track_caller]
-    pub fn spawn_with<F, T>(
+    pub(crate) fn spawn_with<F, T>(
         &'scope self,
         builder: Builder,
         f: F,
@@ -259,6 +255,12 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// The fiber, for waking it.
     #[must_use]
     pub fn fiber(&self) -> crate::Fiber {
+        self.handle.fiber()
+    }
+
+    /// [`fiber`](Self::fiber), by the name that std has for it.
+    #[must_use]
+    pub fn thread(&self) -> crate::Fiber {
         self.handle.fiber()
     }
 }

@@ -111,14 +111,19 @@ impl FiberShared {
     }
 
     /// The handle's part of a fiber that has ended.
-    pub(crate) fn gone(shard: Arc<ShardShared>, slot: u32, serial: u64) -> Arc<Self> {
+    pub(crate) fn gone(
+        shard: Arc<ShardShared>,
+        slot: u32,
+        serial: u64,
+        name: Option<Arc<str>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             link: Link::new(KIND_FIBER),
             mail: Mail::new(),
             shard,
             slot,
             serial,
-            name: None,
+            name,
             record: std::ptr::null(),
             finished: AtomicBool::new(true),
         })

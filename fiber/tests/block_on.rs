@@ -197,3 +197,29 @@ fn a_panic_of_the_future_leaves_the_fiber_usable() {
     })
     .unwrap();
 }
+
+/// A future that wakes itself, as the `yield_now` of any executor does, asks to let others run.
+#[test]
+fn a_future_that_woke_itself_kept_the_shard_and_could_not_be_cancelled() {
+    run(|| {
+        let endless = || {
+            block_on(poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                Poll::<()>::Pending
+            }))
+        };
+        let cancelled = spawn(endless);
+        let ran = Rc::new(Cell::new(0));
+        let other = spawn({
+            let ran = Rc::clone(&ran);
+            move || (0..10).for_each(|_| (ran.set(ran.get() + 1), yield_now()).1)
+        });
+        other.join().unwrap();
+        assert_eq!(ran.get(), 10);
+        cancelled.cancel();
+        assert!(is_cancelled(&cancelled.join().unwrap().unwrap_err()));
+        let late = with_deadline(Duration::from_millis(2), endless);
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
+    })
+    .unwrap();
+}

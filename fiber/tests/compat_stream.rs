@@ -162,3 +162,31 @@ fn outside_of_a_runtime_a_poll_that_would_block_is_an_error() {
     let polled = pin!(a.read(&mut buffer)).poll(&mut cx);
     assert!(matches!(polled, Poll::Ready(Err(_))), "{polled:?}");
 }
+
+/// A peer that sends faster than its reader reads never lets that wait.
+#[test]
+fn a_flooded_async_reader_kept_the_shard_and_could_not_be_cancelled() {
+    run(|| {
+        let (client, server) = pair();
+        let flood = std::thread::spawn({
+            let mut client = client.into_std().unwrap();
+            move || while client.write_all(&[1; 65_536]).is_ok() {}
+        });
+        let reader = spawn(move || {
+            let server = Async::new(server);
+            block_on(async {
+                let mut buffer = [0; 16];
+                while server.read(&mut buffer).await? > 0 {}
+                Ok::<_, std::io::Error>(())
+            })
+        });
+        // The reader is in the midst of its bytes when this fiber runs again.
+        for _ in 0..20 {
+            cede_fiber::sleep(std::time::Duration::from_micros(100)).unwrap();
+        }
+        reader.cancel();
+        assert!(cede_fiber::is_cancelled(&reader.join().unwrap().unwrap_err()));
+        flood.join().unwrap();
+    })
+    .unwrap();
+}

@@ -166,3 +166,41 @@ fn reads_cut_short_leave_nothing_behind() {
         .unwrap();
     });
 }
+
+/// Whoever waits for a file's lock holds no thread of the pool, and gives up without getting it.
+#[test]
+fn file_locks_are_waited_for_and_given_up_without_a_thread() {
+    let dir = TempDir::new("fs-lock");
+    let path = dir.path("lock");
+    fs::write(&path, "").unwrap();
+    cede_fiber::Runtime::builder()
+        .blocking_threads_max(1)
+        .run(|| {
+            let owner = File::open(&path).unwrap();
+            owner.lock().unwrap();
+            let waiters: Vec<_> = (0..5)
+                .map(|_| {
+                    let path = path.clone();
+                    spawn(move || File::open(path)?.lock())
+                })
+                .collect();
+            let late = File::open(&path).unwrap();
+            let short = std::time::Duration::from_millis(5);
+            let late_s = cede_fiber::with_deadline(short, || late.lock_shared());
+            assert_eq!(late_s.unwrap_err().kind(), ErrorKind::TimedOut);
+            waiters[0].cancel();
+            // The pool's only thread is free for the owner.
+            fs::write(dir.path("other"), "written").unwrap();
+            assert!(!waiters[1].is_finished());
+            owner.unlock().unwrap();
+            let mut waiters = waiters.into_iter().map(|w| w.join().unwrap());
+            assert!(cede_fiber::is_cancelled(&waiters.next().unwrap().unwrap_err()));
+            assert!(waiters.all(|locked| locked.is_ok()));
+            owner.lock_shared().unwrap();
+            late.try_lock_shared().unwrap();
+            assert!(matches!(late.try_lock(), Err(fs::TryLockError::WouldBlock)));
+        })
+        .unwrap();
+    // Outside of a fiber the thread waits.
+    File::open(&path).unwrap().lock().unwrap();
+}

@@ -225,3 +225,18 @@ fn p24_a_waker_that_panics_at_the_end_of_a_fiber_harms_nobody() {
     })
     .unwrap();
 }
+
+#[test]
+fn handle_of_a_fiber_that_had_ended_lost_its_name() {
+    run(|| {
+        let handle = cede_fiber::thread::Builder::new().name("short".into()).spawn(|| ()).unwrap();
+        assert_eq!(handle.thread().name(), Some("short"));
+        handle.wait().unwrap();
+        assert_eq!(handle.thread().name(), Some("short"));
+        assert!(handle.thread().is_finished());
+        let unnamed = spawn(|| ());
+        unnamed.wait().unwrap();
+        assert_eq!(unnamed.thread().name(), None);
+    })
+    .unwrap();
+}

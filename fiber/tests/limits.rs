@@ -148,7 +148,7 @@ fn p26_stacks_are_used_again() {
                     }
                 }
                 // A pause in which stacks are trimmed, and then the same again.
-                cede_fiber::sleep(Duration::from_millis(25)).unwrap();
+                cede_fiber::sleep(Duration::from_millis(120)).unwrap();
                 assert_eq!(spawn(|| 1).join().unwrap(), 1);
             })
             .unwrap();

@@ -411,3 +411,22 @@ fn p18_what_belongs_to_a_shard_cannot_leave_its_thread() {
         local::oneshot::Receiver<()>,
     );
 }
+
+/// What std's `LocalKey` has for cells.
+#[test]
+fn cells_in_fiber_locals_are_used_as_in_thread_locals() {
+    fiber_local! {
+        static COUNT: Cell<u32> = const { Cell::new(1) };
+        static WORDS: RefCell<Vec<&'static str>> = RefCell::new(vec!["first"]);
+    }
+    run(|| {
+        COUNT.with(|count| count.set(2));
+        assert_eq!((COUNT.get(), COUNT.replace(5), COUNT.take(), COUNT.get()), (2, 2, 5, 0));
+        WORDS.with_borrow_mut(|words| words.push("second"));
+        let others = spawn(|| WORDS.with_borrow(Vec::len));
+        assert_eq!(others.join().unwrap(), 1, "a fiber of its own");
+        assert_eq!(WORDS.replace(Vec::new()), ["first", "second"]);
+        assert!(WORDS.take().is_empty());
+    })
+    .unwrap();
+}

@@ -8,7 +8,7 @@ mod support;
 use std::cell::Cell;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -513,5 +513,76 @@ fn a_low_water_mark_holds_back_what_comes_and_lowering_it_lets_it_through() {
         // The end is heard of below the mark.
         drop(client);
         assert_eq!((&server).read(&mut buf).unwrap(), 0);
+    });
+}
+
+/// A socket becomes a descriptor, which blocks, and a descriptor a socket.
+#[test]
+fn sockets_come_from_descriptors_and_become_some() {
+    in_fiber(|| {
+        let blocks = |fd: &OwnedFd| {
+            // SAFETY: no pointers are passed.
+            unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) & libc::O_NONBLOCK == 0 }
+        };
+        let (mut client, server) = pair();
+        let fd = OwnedFd::from(server);
+        assert!(blocks(&fd));
+        let server = TcpStream::try_from(fd).unwrap();
+        client.write_all(b"moved").unwrap();
+        let mut buf = [0; 8];
+        assert_eq!((&server).read(&mut buf).unwrap(), 5);
+        let server = TcpStream::try_from(server.into_std().unwrap()).unwrap();
+        let raw = server.into_raw_fd();
+        // SAFETY: `into_raw_fd` gave it away.
+        let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+        assert!(blocks(&fd));
+        drop(fd);
+        assert_eq!(client.read(&mut buf).unwrap(), 0);
+    });
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    assert!(TcpListener::try_from(listener).is_err(), "on a thread without a runtime");
+}
+
+/// Whoever gets a duplicate of a socket may make it block, which holds for all duplicates: std does,
+/// and so does many a program that gets it as its standard input.
+#[test]
+fn a_duplicate_that_blocks_held_up_the_shard() {
+    in_fiber(|| {
+        let (client, server) = pair();
+        let peer = client.into_std().unwrap();
+        let blocking = server.try_clone().unwrap().into_std().unwrap();
+        // A thread that is held up fails this test instead of hanging it.
+        let (done, is_done) = std::sync::mpsc::channel::<()>();
+        let rescue = std::thread::spawn(move || {
+            if is_done.recv_timeout(Duration::from_secs(20)).is_err() {
+                peer.shutdown(Shutdown::Both).unwrap();
+                panic!("a call blocked the thread");
+            }
+            peer
+        });
+        let short = Some(Duration::from_millis(1));
+        server.set_read_timeout(short).unwrap();
+        server.set_write_timeout(short).unwrap();
+        let mut part = [0; 8];
+        let late = [
+            (&server).read(&mut part).unwrap_err(),
+            (&server).read_vectored(&mut [IoSliceMut::new(&mut part)]).unwrap_err(),
+            server.peek(&mut part).unwrap_err(),
+            (&server).write_all(&vec![0; 64 << 20]).unwrap_err(),
+            (&server).write_vectored(&[IoSlice::new(&vec![0; 8 << 20])]).unwrap_err(),
+        ];
+        done.send(()).unwrap();
+        drop(rescue.join().unwrap());
+        assert!(late.iter().all(|error| error.kind() == ErrorKind::TimedOut), "{late:?}");
+        drop(blocking);
+    });
+}
+
+#[test]
+fn a_name_that_cannot_be_resolved_is_named() {
+    in_fiber(|| {
+        // An empty name asks nobody.
+        let error = TcpStream::connect(("", 80)).unwrap_err();
+        assert!(error.to_string().contains("the address of \"\""), "{error}");
     });
 }

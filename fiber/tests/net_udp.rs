@@ -105,3 +105,33 @@ fn receives_cut_short_leave_nothing_behind() {
         .unwrap();
     });
 }
+
+/// A datagram without bytes is a datagram, also to a fiber that waits for one; and what the system
+/// has learned of a peer is told to who waits.
+#[test]
+fn empty_datagrams_and_refusals_wake_who_waits() {
+    run(|| {
+        let (a, b) = pair();
+        let to = b.local_addr().unwrap();
+        let receiver = spawn(move || {
+            let mut buf = [7; 4];
+            let lengths = [(); 3].map(|()| b.recv_from(&mut buf).unwrap().0);
+            b.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+            (lengths, b.recv(&mut []).unwrap_err().kind())
+        });
+        yield_now();
+        for datagram in [&b""[..], b"", b"six by"] {
+            assert_eq!(a.send_to(datagram, to).unwrap(), datagram.len());
+            yield_now();
+        }
+        assert_eq!(receiver.join().unwrap(), ([0, 0, 4], ErrorKind::TimedOut));
+        let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        a.connect(nobody).unwrap();
+        let clone = a.try_clone().unwrap();
+        let refused = spawn(move || clone.recv(&mut [0; 4]));
+        yield_now();
+        a.send(b"anybody there").unwrap();
+        assert_eq!(refused.join().unwrap().unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    })
+    .unwrap();
+}

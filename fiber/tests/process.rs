@@ -7,7 +7,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use cede_fiber::process::{Command, Stdio};
-use cede_fiber::{run, sleep, spawn, with_deadline};
+use cede_fiber::{
+    FiberInfo, FiberState, WaitKind, fibers, is_cancelled, run, sleep, spawn, with_deadline,
+};
 
 const SPAWN_ROUNDS: usize = if cfg!(debug_assertions) { 20 } else { 200 };
 
@@ -169,4 +171,23 @@ fn children_leave_no_descriptors() {
         })
         .unwrap();
     });
+}
+
+/// The output had come to its end, the errors had not, when the fiber was cancelled.
+#[test]
+fn a_cancelled_wait_with_output_left_the_reader_of_the_errors_behind() {
+    run(|| {
+        let waits = spawn(|| shell("exec 1>&-; exec sleep 2").output());
+        let joins = |fiber: &FiberInfo| matches!(fiber.state, FiberState::Parked { wait, .. } if wait.kind() == WaitKind::Join);
+        while !fibers().iter().any(joins) {
+            sleep(Duration::from_millis(1)).unwrap();
+        }
+        waits.cancel();
+        assert!(is_cancelled(&waits.join().unwrap().unwrap_err()));
+        cede_fiber::yield_now();
+        let mut left = fibers();
+        left.retain(|fiber| fiber.name.as_deref() != Some("child reaper"));
+        assert_eq!(left.len(), 1, "this fiber, and who else: {left:?}");
+    })
+    .unwrap();
 }

@@ -128,7 +128,7 @@ fn a_scope_outlasts_the_deadline_of_its_parent() {
                     frame.look();
                 });
                 let deaf = Builder::new().no_deadline();
-                s.spawn_with(deaf, || {
+                deaf.spawn_scoped(s, || {
                     assert!(is_cancelled(&park().unwrap_err()), "the scope hands the end on");
                     frame.look();
                 })
@@ -330,7 +330,7 @@ fn scopes_nest_and_work_on_a_large_stack() {
 #[test]
 fn a_scope_outside_of_a_fiber_makes_no_children() {
     scope(|s| {
-        assert!(s.spawn_with(Builder::new(), || ()).is_err());
+        assert!(Builder::new().spawn_scoped(s, || ()).is_err());
     });
 }
 
@@ -344,7 +344,7 @@ fn a_refused_child_leaves_the_scope_whole() {
             scope(|s| {
                 for _ in 0..5 {
                     let guard = drops.guard();
-                    let spawned = s.spawn_with(Builder::new(), move || {
+                    let spawned = Builder::new().spawn_scoped(s, move || {
                         let _guard = guard;
                         yield_now();
                     });
@@ -354,7 +354,7 @@ fn a_refused_child_leaves_the_scope_whole() {
                     }
                 }
                 let tiny = Builder::new().stack_size(1);
-                let error = s.spawn_with(tiny, || ()).unwrap_err();
+                let error = tiny.spawn_scoped(s, || ()).unwrap_err();
                 assert!(matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::QuotaExceeded));
             });
             assert_eq!(refused.get(), 3);

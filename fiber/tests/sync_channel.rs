@@ -520,3 +520,52 @@ fn a_thread_receives_from_fibers_and_times_out() {
     .unwrap();
     assert_eq!(thread.join().unwrap(), (0..100).collect::<Vec<_>>());
 }
+
+/// Others send faster than a fiber receives, so it never waits; it is cancelled all the same, and
+/// its deadline ends it.
+#[test]
+fn a_receiver_that_never_had_to_wait_could_not_be_cancelled() {
+    /// What a receiver gets before it is given up as one that never ends.
+    const MANY: usize = 100_000;
+
+    fn check(mut receive: impl FnMut() -> std::io::Result<()> + 'static) {
+        let mut endless = move || (0..MANY).try_for_each(|_| receive()).expect_err("never ended");
+        let late = with_deadline(SHORT / 20, &mut endless);
+        assert_eq!(late.kind(), ErrorKind::TimedOut);
+        let fiber = spawn(endless);
+        settle();
+        fiber.cancel();
+        let error = fiber.join().unwrap();
+        assert!(is_cancelled(&error), "{error}");
+    }
+
+    run(|| {
+        let (sender, receiver) = sync::mpsc::sync_channel(1_000);
+        let (other, selected) = local::mpsc::sync_channel(1_000);
+        let (caster, mut heard) = sync::broadcast::channel(1_000);
+        let fill = move || {
+            while sender.try_send(1).is_ok() {}
+            while other.try_send(1).is_ok() {}
+            // Not so many that the receiver would miss some.
+            (0..200).for_each(|_| drop(caster.send(1)));
+        };
+        fill();
+        let full = Rc::new(std::cell::Cell::new(true));
+        let keep_full = Rc::clone(&full);
+        let filler = spawn(move || {
+            while keep_full.get() {
+                fill();
+                yield_now();
+            }
+        });
+        check(move || receiver.recv().map(|_| ()).map_err(Into::into));
+        check(move || cede_fiber::select! { _ = recv(&selected) => () });
+        check(move || match heard.recv() {
+            Err(sync::broadcast::RecvError::Lagged(_)) => Ok(()),
+            other => other.map(|_| ()).map_err(Into::into),
+        });
+        full.set(false);
+        filler.join().unwrap();
+    })
+    .unwrap();
+}

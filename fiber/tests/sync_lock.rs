@@ -453,6 +453,93 @@ macro_rules! lock_tests {
             }
 
             #[test]
+            fn a_writer_that_becomes_a_reader_lets_readers_in_and_no_writer() {
+                use $($path)::+::RwLockWriteGuard;
+                run(|| {
+                    let lock = leak(RwLock::new(0));
+                    let mut writer = lock.write().unwrap();
+                    let readers: Vec<_> = (0..2).map(|_| spawn(|| *lock.read().unwrap())).collect();
+                    settle();
+                    let second = spawn(|| *lock.write().unwrap() += 1);
+                    let behind = spawn(|| *lock.read().unwrap());
+                    settle();
+                    *writer = 7;
+                    let reader = RwLockWriteGuard::downgrade(writer);
+                    for reader in readers {
+                        assert_eq!(reader.join().unwrap(), 7);
+                    }
+                    assert!(!second.is_finished() && !behind.is_finished());
+                    assert_eq!((*reader, reader.to_string().as_str()), (7, "7"));
+                    drop(reader);
+                    assert_eq!(behind.join().unwrap(), 8);
+                    // With nobody waiting, too.
+                    let reader = RwLockWriteGuard::downgrade(lock.write().unwrap());
+                    assert!(lock.try_write().is_err());
+                    drop((lock.try_read().unwrap(), reader));
+                    assert!(lock.try_write().is_ok());
+                })
+                .unwrap();
+            }
+
+            #[test]
+            fn owned_permits_go_into_fibers_and_come_back() {
+                run(|| {
+                    let semaphore = $ptr::new(Semaphore::new(3));
+                    let two = $ptr::clone(&semaphore).acquire_many_owned(2).unwrap();
+                    let holder = spawn(move || {
+                        yield_now();
+                        two.num_permits()
+                    });
+                    let one = $ptr::clone(&semaphore).try_acquire_owned().unwrap();
+                    assert!($ptr::clone(&semaphore).try_acquire_owned().is_err());
+                    // It waits until the fiber has ended.
+                    let next = $ptr::clone(&semaphore).acquire_owned().unwrap();
+                    assert_eq!(holder.join().unwrap(), 2);
+                    one.forget();
+                    drop(next);
+                    assert_eq!(semaphore.available_permits(), 2);
+                    let all = $ptr::clone(&semaphore).acquire_many_owned(2).unwrap();
+                    let waits = spawn({
+                        let semaphore = $ptr::clone(&semaphore);
+                        move || semaphore.acquire_owned().map(drop)
+                    });
+                    settle();
+                    waits.cancel();
+                    assert!(is_cancelled(&waits.join().unwrap().unwrap_err()));
+                    drop(all);
+                    assert_eq!(semaphore.available_permits(), 2);
+                })
+                .unwrap();
+            }
+
+            /// A second fiber that looks at std's `LazyLock` while the first makes the value blocks
+            /// their thread for good.
+            #[test]
+            fn a_lazy_value_whose_closure_waits_is_made_once() {
+                use $($path)::+::LazyLock;
+                run(|| {
+                    let tries = leak(AtomicUsize::new(0));
+                    let lazy: &'static LazyLock<usize, _> = leak(LazyLock::new(|| {
+                        cede_fiber::sleep(SHORT).unwrap();
+                        assert!(tries.fetch_add(1, Ordering::Relaxed) > 0, "the first one fails");
+                        7
+                    }));
+                    let fails = spawn(|| **lazy);
+                    settle();
+                    let others: Vec<_> = (0..3).map(|_| spawn(|| **lazy)).collect();
+                    // What is behind a `Deref` has no way to say that it was cancelled.
+                    others[0].cancel();
+                    assert!(fails.join().unwrap_err().is_panic());
+                    for other in others {
+                        assert_eq!(other.join().unwrap(), 7);
+                    }
+                    assert_eq!(tries.load(Ordering::Relaxed), 2);
+                    assert_eq!(format!("{lazy:?}"), "LazyLock(7)");
+                })
+                .unwrap();
+            }
+
+            #[test]
             fn what_is_guarded_is_dropped_once() {
                 let drops = Rc::new(());
                 {
@@ -462,7 +549,7 @@ macro_rules! lock_tests {
                     assert!(cell.set(Rc::clone(&drops)).is_ok());
                     assert_eq!(Rc::strong_count(&drops), 4);
                     drop(mutex);
-                    drop(lock.into_inner());
+                    drop(lock.into_inner().unwrap());
                     drop(cell.into_inner());
                 }
                 assert_eq!(Rc::strong_count(&drops), 1);

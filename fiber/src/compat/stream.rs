@@ -24,7 +24,8 @@ use crate::wait::Ticket;
 /// of tokio (feature `compat-tokio`).
 ///
 /// It is bound to its shard like the stream inside, and for use in
-/// [`block_on`](crate::block_on).
+/// [`block_on`](crate::block_on). One task at a time may wait for reading and one for writing: of
+/// two readers the one that asked last is woken.
 ///
 /// # Examples
 ///
@@ -81,6 +82,10 @@ impl Slot {
         context: &Context<'_>,
         mut operation: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
+        if source.ends_turn() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             if !source.is_ready(direction) && self.register(source, direction, context.waker())? {
                 return Poll::Pending;
@@ -90,7 +95,10 @@ impl Slot {
                     source.blocked(direction)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return Poll::Ready(done),
+                done => {
+                    source.count_operation();
+                    return Poll::Ready(done);
+                }
             }
         }
     }

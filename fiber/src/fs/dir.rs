@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs as std_fs;
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, DirEntryExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -121,6 +122,74 @@ impl DirEntry {
     pub fn metadata(&self) -> io::Result<Metadata> {
         let entry = Arc::clone(&self.entry);
         call(move || entry.metadata())
+    }
+}
+
+/// std's trait, so `ino` works with std's own `use`.
+impl DirEntryExt for DirEntry {
+    fn ino(&self) -> u64 {
+        self.entry.ino()
+    }
+}
+
+/// How a directory is made; see [`std::fs::DirBuilder`].
+///
+/// # Examples
+///
+/// ```
+/// # cede_fiber::run(|| -> std::io::Result<()> {
+/// use cede_fiber::fs::{self, DirBuilder};
+/// use std::os::unix::fs::DirBuilderExt;
+///
+/// let path = std::env::temp_dir().join(format!("cede-dirs-{}", std::process::id()));
+/// DirBuilder::new().recursive(true).mode(0o700).create(path.join("a/b"))?;
+/// assert!(fs::metadata(path.join("a/b"))?.is_dir());
+/// fs::remove_dir_all(path)?;
+/// # Ok(()) }).unwrap().unwrap();
+/// ```
+#[derive(Debug)]
+pub struct DirBuilder {
+    recursive: bool,
+    /// The permissions; `None` for the system's default.
+    mode: Option<u32>,
+}
+
+impl DirBuilder {
+    /// One directory, with the permissions that the process gives by default.
+    #[must_use]
+    #[allow(clippy::new_without_default, reason = "std's has no Default either")]
+    pub fn new() -> Self {
+        Self { recursive: false, mode: None }
+    }
+
+    /// Whether those above it are made as well, and one that is there is no error.
+    pub fn recursive(&mut self, on: bool) -> &mut Self {
+        self.recursive = on;
+        self
+    }
+
+    /// Makes the directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`std::fs::DirBuilder::create`], a cancel or a deadline.
+    #[track_caller]
+    pub fn create(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let mut builder = std_fs::DirBuilder::new();
+        builder.recursive(self.recursive);
+        if let Some(mode) = self.mode {
+            builder.mode(mode);
+        }
+        let path = path.as_ref().to_path_buf();
+        call(move || builder.create(path))
+    }
+}
+
+/// std's trait, so `mode` works with std's own `use`.
+impl DirBuilderExt for DirBuilder {
+    fn mode(&mut self, mode: u32) -> &mut Self {
+        self.mode = Some(mode);
+        self
     }
 }
 

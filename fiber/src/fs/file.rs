@@ -13,10 +13,12 @@ use std::cell::Cell;
 use std::fmt;
 use std::fs as std_fs;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::{FileTimes, Metadata, OpenOptions, Permissions, call};
 use crate::blocking::blocking;
@@ -177,6 +179,16 @@ impl File {
     #[track_caller]
     pub fn set_times(&self, times: FileTimes) -> io::Result<()> {
         self.with(move |file| file.set_times(times))
+    }
+
+    /// Changes when it was last written to.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, a cancel or a deadline.
+    #[track_caller]
+    pub fn set_modified(&self, time: SystemTime) -> io::Result<()> {
+        self.with(move |file| file.set_modified(time))
     }
 
     /// Another value for the same open file; both share one position.
@@ -351,6 +363,44 @@ impl From<std_fs::File> for File {
 impl From<OwnedFd> for File {
     fn from(fd: OwnedFd) -> Self {
         Self::from_std(fd.into())
+    }
+}
+
+/// The descriptor. When a call that its fiber did not wait for still runs, that is a duplicate.
+///
+/// # Panics
+///
+/// When that is needed and descriptors have run out; [`File::into_std`] returns an error then.
+impl From<File> for OwnedFd {
+    fn from(file: File) -> Self {
+        match file.into_std() {
+            Ok(file) => file.into(),
+            Err(error) => panic!("a file that is in use cannot be duplicated: {error}"),
+        }
+    }
+}
+
+/// As the conversion into an [`OwnedFd`].
+impl From<File> for Stdio {
+    fn from(file: File) -> Self {
+        OwnedFd::from(file).into()
+    }
+}
+
+/// As the conversion into an [`OwnedFd`].
+impl IntoRawFd for File {
+    fn into_raw_fd(self) -> RawFd {
+        OwnedFd::from(self).into_raw_fd()
+    }
+}
+
+impl FromRawFd for File {
+    /// # Safety
+    ///
+    /// That of [`FromRawFd`]: the descriptor must be open and owned by nobody else.
+    unsafe fn from_raw_fd(fd: RawFd) -> Self {
+        // SAFETY: handed on to the caller.
+        Self::from_std(unsafe { std_fs::File::from_raw_fd(fd) })
     }
 }
 

@@ -8,12 +8,13 @@
 
 mod dir;
 mod file;
+mod lock;
 mod options;
 
-pub use dir::{DirEntry, ReadDir, read_dir};
+pub use dir::{DirBuilder, DirEntry, ReadDir, read_dir};
 pub use file::{FILE_BUFFER_BYTES_MAX, File};
 pub use options::OpenOptions;
-pub use std::fs::{FileTimes, FileType, Metadata, Permissions};
+pub use std::fs::{FileTimes, FileType, Metadata, Permissions, TryLockError};
 
 use std::fs as std_fs;
 use std::io;
@@ -80,6 +81,17 @@ functions! {
     set_permissions(path; permissions: Permissions) -> ();
     /// Whether something is there; an error when that cannot be told.
     exists(path) -> bool;
+}
+
+/// Changes who owns a file; `None` leaves that as it is.
+///
+/// # Errors
+///
+/// Those of [`std::os::unix::fs::chown`], a cancel or a deadline.
+#[track_caller]
+pub fn chown(path: impl AsRef<Path>, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    let path = path.as_ref().to_path_buf();
+    call(move || std::os::unix::fs::chown(path, uid, gid))
 }
 
 /// Makes a symbolic link.

@@ -196,4 +196,4 @@ impl UnixDatagram {
 }
 
 socket_common!(UnixDatagram, StdUnixDatagram);
-descriptor!(UnixDatagram, local_addr);
+descriptor!(UnixDatagram, StdUnixDatagram, local_addr);

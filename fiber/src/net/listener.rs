@@ -255,7 +255,7 @@ impl TcpListener {
 }
 
 socket_options!(TcpListener, StdTcpListener);
-descriptor!(TcpListener, local_addr);
+descriptor!(TcpListener, StdTcpListener, local_addr);
 
 impl<'a> IntoIterator for &'a TcpListener {
     type Item = io::Result<TcpStream>;

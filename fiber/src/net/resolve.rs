@@ -160,7 +160,10 @@ fn look_up(host: String) -> io::Result<Vec<IpAddr>> {
     if let Some(ips) = Names::lock().find(&host, Instant::now()) {
         return Ok(ips);
     }
-    let addrs = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), 0))?;
+    let found = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), 0));
+    let addrs = found.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot find the address of {host:?}: {error}"))
+    })?;
     let ips: Vec<IpAddr> = addrs.map(|addr| addr.ip()).collect();
     if !ips.is_empty() {
         Names::lock().keep(host, ips.clone(), Instant::now());

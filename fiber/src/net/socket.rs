@@ -140,20 +140,24 @@ macro_rules! call {
     ($name:ident($($argument:expr),*)) => { libc::$name($($argument),*) };
 }
 
+/// MSG_DONTWAIT: whoever has a duplicate, a child for example, may have made the socket block.
 #[inline]
 pub(crate) fn receive(fd: BorrowedFd<'_>, buf: &mut [u8], flags: libc::c_int) -> io::Result<usize> {
     let (at, len) = (buf.as_mut_ptr().cast::<libc::c_void>(), buf.len());
+    let flags = flags | libc::MSG_DONTWAIT;
     // SAFETY: `buf` is valid for writes of its length, and the kernel writes no more than that; no
     // address is asked for.
     check(unsafe { call!(recv(fd.as_raw_fd(), at, len, flags)) })
 }
 
 /// MSG_NOSIGNAL: a peer that is gone is an error of this write, not a signal that ends the process.
+const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+
 #[inline]
 pub(crate) fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
     let (at, len) = (buf.as_ptr().cast::<libc::c_void>(), buf.len());
     // SAFETY: `buf` is valid for reads of its length; no address is given.
-    check(unsafe { call!(send(fd.as_raw_fd(), at, len, libc::MSG_NOSIGNAL)) })
+    check(unsafe { call!(send(fd.as_raw_fd(), at, len, SEND_FLAGS)) })
 }
 
 /// Also says whether all buffers were handed to the kernel, which takes a limited number.
@@ -162,9 +166,14 @@ pub(crate) fn receive_vectored(
     bufs: &mut [IoSliceMut<'_>],
 ) -> io::Result<usize> {
     let count = bufs.len().min(libc::UIO_MAXIOV as usize);
-    // SAFETY: `IoSliceMut` is an `iovec` by its documented layout; each is valid for writes of its
-    // length.
-    check(unsafe { libc::readv(fd.as_raw_fd(), bufs.as_ptr().cast(), count as libc::c_int) })
+    // SAFETY: a message header of zeros is valid; `IoSliceMut` is an `iovec` by its documented layout
+    // and each is valid for writes of its length. recvmsg, unlike readv, takes MSG_DONTWAIT.
+    check(unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = bufs.as_mut_ptr().cast();
+        message.msg_iovlen = count as _;
+        libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT)
+    })
 }
 
 pub(crate) fn send_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -175,7 +184,7 @@ pub(crate) fn send_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Res
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = bufs.as_ptr().cast_mut().cast();
         message.msg_iovlen = count as _;
-        libc::sendmsg(fd.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
+        libc::sendmsg(fd.as_raw_fd(), &raw const message, SEND_FLAGS)
     })
 }
 

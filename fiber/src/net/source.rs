@@ -222,6 +222,22 @@ impl Source {
             .unwrap_or(true)
     }
 
+    /// Counts an operation of a task, which is polled instead of parked.
+    #[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
+    pub(crate) fn count_operation(&self) {
+        self.turn.set(self.turn.get() + 1);
+    }
+
+    /// Whether a task is to give way before its next operation; asked once.
+    #[cfg(any(feature = "compat-futures", feature = "compat-tokio"))]
+    pub(crate) fn ends_turn(&self) -> bool {
+        let ends = self.turn.get() >= OPERATIONS_PER_TURN;
+        if ends {
+            self.turn.set(0);
+        }
+        ends
+    }
+
     /// Whether an operation may succeed, as far as is known; a descriptor that never waited is
     /// registered, and what there is to know comes with the reactor's next look.
     ///

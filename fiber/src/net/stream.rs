@@ -4,9 +4,10 @@
 //! short read for an empty buffer. A Unix stream has them: a receive stops at a message that
 //! carries descriptors, with more bytes behind it.
 
-/// `AsFd`, `AsRawFd`, `Debug` of a socket, and its place in a `select!`.
+/// `AsFd`, `AsRawFd`, `Debug` of a socket, the way from and to descriptors, and its place in a
+/// `select!`.
 macro_rules! descriptor {
-    ($type:ident, $addr:ident) => {
+    ($type:ident, $std:ty, $addr:ident) => {
         impl std::os::fd::AsFd for $type {
             fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
                 self.source.as_fd()
@@ -16,6 +17,41 @@ macro_rules! descriptor {
         impl std::os::fd::AsRawFd for $type {
             fn as_raw_fd(&self) -> std::os::fd::RawFd {
                 self.source.as_raw_fd()
+            }
+        }
+
+        /// The descriptor, which blocks again.
+        impl From<$type> for OwnedFd {
+            fn from(socket: $type) -> Self {
+                let fd = socket.source.into_fd();
+                // It is open, and that is all that the call could complain about.
+                let _ = set_nonblocking(fd.as_fd(), false);
+                fd
+            }
+        }
+
+        /// The descriptor, which blocks again.
+        impl std::os::fd::IntoRawFd for $type {
+            fn into_raw_fd(self) -> std::os::fd::RawFd {
+                OwnedFd::from(self).into_raw_fd()
+            }
+        }
+
+        /// As `from_std`.
+        impl TryFrom<$std> for $type {
+            type Error = io::Error;
+
+            fn try_from(socket: $std) -> io::Result<Self> {
+                Self::from_std(socket)
+            }
+        }
+
+        /// As `from_std`, with a descriptor that must be of this type.
+        impl TryFrom<OwnedFd> for $type {
+            type Error = io::Error;
+
+            fn try_from(fd: OwnedFd) -> io::Result<Self> {
+                Self::from_std(fd.into())
             }
         }
 

@@ -260,4 +260,4 @@ impl TcpStream {
 
 socket_common!(TcpStream, StdTcpStream);
 stream_io!(TcpStream, short_read_drains: true);
-descriptor!(TcpStream, local_addr);
+descriptor!(TcpStream, StdTcpStream, local_addr);

@@ -189,4 +189,4 @@ options! {
 }
 
 socket_common!(UdpSocket, StdUdpSocket);
-descriptor!(UdpSocket, local_addr);
+descriptor!(UdpSocket, StdUdpSocket, local_addr);

@@ -141,7 +141,7 @@ fn std_address(addr: &SockAddr) -> io::Result<SocketAddr> {
 }
 
 socket_options!(UnixListener, StdUnixListener);
-descriptor!(UnixListener, local_addr);
+descriptor!(UnixListener, StdUnixListener, local_addr);
 
 impl<'a> IntoIterator for &'a UnixListener {
     type Item = io::Result<UnixStream>;
@@ -305,4 +305,4 @@ impl UnixStream {
 
 socket_common!(UnixStream, StdUnixStream);
 stream_io!(UnixStream, short_read_drains: false);
-descriptor!(UnixStream, local_addr);
+descriptor!(UnixStream, StdUnixStream, local_addr);

@@ -108,13 +108,15 @@ impl Child {
         let errors = errors.transpose()?;
         let guard = CancelOnDrop(errors.as_ref());
         let stdout = read_all(stdout)?;
+        errors.as_ref().map_or(Ok(()), crate::JoinHandle::wait)?;
         std::mem::forget(guard);
         let stderr = errors.map_or_else(|| Ok(Vec::new()), |fiber| fiber.join()?)?;
         Ok(Output { status: self.process.wait()?, stdout, stderr })
     }
 }
 
-/// The reader of the errors must not be left behind when the output cannot be read.
+/// The reader of the errors must not be left behind when the output cannot be read, or the wait for
+/// the reader is cut short.
 struct CancelOnDrop<'a>(Option<&'a crate::JoinHandle<io::Result<Vec<u8>>>>);
 
 impl Drop for CancelOnDrop<'_> {

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process as std_process;
 
-use super::{Child, ExitStatus, Output, Stdio};
+use super::{Child, CommandArgs, CommandEnvs, ExitStatus, Output, Stdio};
 
 /// A process to be made; see [`std::process::Command`].
 ///
@@ -127,6 +127,49 @@ impl Command {
         self
     }
 
+    /// The user that it runs as.
+    pub fn uid(&mut self, id: u32) -> &mut Self {
+        self.command.uid(id);
+        self
+    }
+
+    /// The group that it runs as.
+    pub fn gid(&mut self, id: u32) -> &mut Self {
+        self.command.gid(id);
+        self
+    }
+
+    /// What the program sees as its own name.
+    pub fn arg0(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
+        self.command.arg0(name);
+        self
+    }
+
+    /// Runs a closure in the new process before the program begins.
+    ///
+    /// # Safety
+    ///
+    /// That of [`pre_exec`](CommandExt::pre_exec): it runs after a fork, where locks of other threads
+    /// are never released; nothing of a runtime works there.
+    pub unsafe fn pre_exec(
+        &mut self,
+        f: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+    ) -> &mut Self {
+        // SAFETY: handed on to the caller.
+        unsafe { self.command.pre_exec(f) };
+        self
+    }
+
+    /// Becomes the program, in place of this process, with all its fibers.
+    ///
+    /// # Errors
+    ///
+    /// It returns only when the program could not be started, and says why.
+    #[must_use = "it returns only an error"]
+    pub fn exec(&mut self) -> io::Error {
+        self.command.exec()
+    }
+
     /// The program.
     #[must_use]
     pub fn get_program(&self) -> &OsStr {
@@ -134,8 +177,19 @@ impl Command {
     }
 
     /// The arguments.
-    pub fn get_args(&self) -> std_process::CommandArgs<'_> {
+    pub fn get_args(&self) -> CommandArgs<'_> {
         self.command.get_args()
+    }
+
+    /// The variables that are set (`Some`) or removed (`None`).
+    pub fn get_envs(&self) -> CommandEnvs<'_> {
+        self.command.get_envs()
+    }
+
+    /// Where it runs, if not here.
+    #[must_use]
+    pub fn get_current_dir(&self) -> Option<&Path> {
+        self.command.get_current_dir()
     }
 
     /// std's command, for what has no method here. Starting that one does not park, and streams set

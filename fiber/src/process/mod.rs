@@ -13,4 +13,6 @@ mod reaper;
 pub use child::Child;
 pub use command::Command;
 pub use pipe::{ChildStderr, ChildStdin, ChildStdout};
-pub use std::process::{ExitCode, ExitStatus, Output, Stdio, Termination, abort, exit, id};
+pub use std::process::{
+    CommandArgs, CommandEnvs, ExitCode, ExitStatus, Output, Stdio, Termination, abort, exit, id,
+};

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::process as std_process;
 
 use cede_reactor::Direction;
@@ -69,6 +69,22 @@ macro_rules! pipe {
                 let fd = self.source.into_fd();
                 set_nonblocking(fd.as_fd(), false)?;
                 Ok(fd)
+            }
+        }
+
+        /// The descriptor, which blocks again.
+        impl From<$type> for OwnedFd {
+            fn from(pipe: $type) -> Self {
+                let fd = pipe.source.into_fd();
+                // It is open, and that is all that the call could complain about.
+                let _ = set_nonblocking(fd.as_fd(), false);
+                fd
+            }
+        }
+
+        impl IntoRawFd for $type {
+            fn into_raw_fd(self) -> RawFd {
+                OwnedFd::from(self).into_raw_fd()
             }
         }
 

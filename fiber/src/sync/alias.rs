@@ -27,11 +27,18 @@ macro_rules! aliases {
         /// Permits of a [`Semaphore`].
         pub type SemaphorePermit<'a> =
             crate::sync::generic::semaphore::SemaphorePermit<'a, $domain>;
+        /// Permits of a [`Semaphore`] that own a reference to it; see
+        /// [the generic one](crate::sync::generic::owned_permit::OwnedSemaphorePermit).
+        pub type OwnedSemaphorePermit =
+            crate::sync::generic::owned_permit::OwnedSemaphorePermit<$domain>;
         /// A point to pass together; see
         /// [the generic one](crate::sync::generic::barrier::Barrier).
         pub type Barrier = crate::sync::generic::barrier::Barrier<$domain>;
         /// A value that is made once; see [the generic one](crate::sync::generic::once::OnceCell).
         pub type OnceCell<T> = crate::sync::generic::once::OnceCell<T, $domain>;
+        /// A value that is made when it is first looked at; see
+        /// [the generic one](crate::sync::generic::lazy::LazyLock).
+        pub type LazyLock<T, F = fn() -> T> = crate::sync::generic::lazy::LazyLock<T, $domain, F>;
 
         /// Channels with many senders, with a limit or without: the names of `std::sync::mpsc`.
         ///

@@ -2,7 +2,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | locks | [`Mutex`], [`RwLock`], [`Condvar`], [`Semaphore`], [`Barrier`], [`OnceCell`] |
+//! | locks | [`Mutex`], [`RwLock`], [`Condvar`], [`Semaphore`], [`Barrier`], [`OnceCell`], [`LazyLock`] |
 //! | channels | [`mpsc`], [`oneshot`], [`broadcast`], [`watch`] |
 //! | the first of several | [`select!`](crate::select) |
 //!
@@ -27,7 +27,8 @@
 //! Whatever waits returns a `Result`. A wait fails when the fiber is cancelled
 //! ([`is_cancelled`](crate::is_cancelled)), when its deadline passes
 //! ([`TimedOut`](std::io::ErrorKind::TimedOut)), and while a panic unwinds the fiber, because it
-//! cannot give up control then; what need not wait succeeds all the same. In a plain thread only the
+//! cannot give up control then; what need not wait succeeds all the same. A fiber that receives on
+//! and on without ever having to wait is cut short at some point, too. In a plain thread only the
 //! limit of a `.._timeout` can end a wait, so `.lock().unwrap()` there is what it is with std.
 //!
 //! # Examples
@@ -35,9 +36,8 @@
 //! A program of `std` threads becomes one of fibers by its `use` lines:
 //!
 //! ```
-//! use cede_fiber as thread; // was: use std::thread;
-//! use cede_fiber::sync::{Mutex, mpsc}; // was: use std::sync::{Mutex, mpsc};
-//! use std::sync::Arc;
+//! use cede_fiber::sync::{Arc, Mutex, mpsc}; // was: use std::sync::{Arc, Mutex, mpsc};
+//! use cede_fiber::thread; // was: use std::thread;
 //!
 //! # cede_fiber::run(|| {
 //! let total = Arc::new(Mutex::new(0));
@@ -90,6 +90,9 @@ pub mod select;
 mod sole;
 mod spot;
 mod turn;
+
+// What never waits is std's own, so that `use std::sync::{Arc, Mutex}` needs one word changed.
+pub use std::sync::{Arc, LockResult, PoisonError, Weak, atomic};
 
 /// A value that is made once, under the name that `std::sync` has for it.
 pub type OnceLock<T> = OnceCell<T>;

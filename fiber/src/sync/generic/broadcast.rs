@@ -239,7 +239,7 @@ impl<T, D: Domain> Receiver<T, D> {
     where
         T: Clone,
     {
-        turn::spend();
+        turn::spend().map_err(RecvError::Wait)?;
         loop {
             let node = Node::new(());
             let mut done = Vec::new();

@@ -189,7 +189,7 @@ impl<T, D: Domain> Receiver<T, D> {
     #[inline(always)]
     #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
-        turn::spend();
+        turn::spend().map_err(RecvError::Wait)?;
         self.chan.recv(Limit::Never)
     }
 
@@ -200,7 +200,7 @@ impl<T, D: Domain> Receiver<T, D> {
     /// As [`recv`](Self::recv), and when nothing comes in time.
     #[track_caller]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        turn::spend();
+        turn::spend().map_err(RecvTimeoutError::Wait)?;
         let limit = Limit::after(timeout);
         self.chan.recv(limit).map_err(|error| match error {
             RecvError::Disconnected => RecvTimeoutError::Disconnected,

@@ -12,6 +12,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::sync::LockResult;
 
 use crate::sync::domain::{
     Domain, Local, LocalState, LocalWord, Shared, SharedState, SharedWord, State, Word, wait_for,
@@ -214,8 +215,12 @@ impl<T> Mutex<T, Local> {
 
 impl<T, D: Domain> Mutex<T, D> {
     /// The value, when the mutex is not needed any more.
-    pub fn into_inner(self) -> T {
-        self.value.into_inner()
+    ///
+    /// # Errors
+    ///
+    /// None; the result is std's signature.
+    pub fn into_inner(self) -> LockResult<T> {
+        Ok(self.value.into_inner())
     }
 }
 
@@ -255,8 +260,12 @@ impl<T: ?Sized, D: Domain> Mutex<T, D> {
     }
 
     /// The value; nobody else can have it now.
-    pub fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut()
+    ///
+    /// # Errors
+    ///
+    /// None; the result is std's signature.
+    pub fn get_mut(&mut self) -> LockResult<&mut T> {
+        Ok(self.value.get_mut())
     }
 }
 

@@ -118,6 +118,11 @@ impl<T, D: Domain> OnceCell<T, D> {
         self.value.set(value)
     }
 
+    /// Takes the value out; the cell may be given another one.
+    pub fn take(&mut self) -> Option<T> {
+        std::mem::take(&mut self.value).into_inner()
+    }
+
     /// The value, when the cell is not needed any more.
     pub fn into_inner(self) -> Option<T> {
         self.value.into_inner()
@@ -149,3 +154,35 @@ impl<T: fmt::Debug, D: Domain> fmt::Debug for OnceCell<T, D> {
         f.debug_tuple("OnceCell").field(&self.get()).finish()
     }
 }
+
+impl<T> From<T> for OnceCell<T, Shared> {
+    fn from(value: T) -> Self {
+        Self { value: SharedCell::from(value), ..Self::new() }
+    }
+}
+
+impl<T> From<T> for OnceCell<T, Local> {
+    fn from(value: T) -> Self {
+        Self { value: LocalCell::from(value), ..Self::new() }
+    }
+}
+
+impl<T: Clone> Clone for OnceCell<T, Shared> {
+    fn clone(&self) -> Self {
+        self.get().map_or_else(Self::new, |value| value.clone().into())
+    }
+}
+
+impl<T: Clone> Clone for OnceCell<T, Local> {
+    fn clone(&self) -> Self {
+        self.get().map_or_else(Self::new, |value| value.clone().into())
+    }
+}
+
+impl<T: PartialEq, D: Domain> PartialEq for OnceCell<T, D> {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl<T: Eq, D: Domain> Eq for OnceCell<T, D> {}

@@ -13,6 +13,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::sync::LockResult;
 
 use crate::sync::domain::{
     Domain, Local, LocalState, LocalWord, Shared, SharedState, SharedWord, State, Word, wait_for,
@@ -164,6 +165,19 @@ impl<D: Domain> RawRwLock<D> {
         }
     }
 
+    /// Makes the writer a reader; readers who wait at the head of the queue join it.
+    fn downgrade(&self) {
+        loop {
+            let word = self.word.load();
+            if self.word.exchange(word, word - WRITER + READER) {
+                if word & WAITERS != 0 {
+                    self.hand_on();
+                }
+                return;
+            }
+        }
+    }
+
     #[cold]
     fn hand_on(&self) {
         let mut wakes = Wakes::new();
@@ -231,8 +245,12 @@ impl<T> RwLock<T, Local> {
 
 impl<T, D: Domain> RwLock<T, D> {
     /// The value, when the lock is not needed any more.
-    pub fn into_inner(self) -> T {
-        self.value.into_inner()
+    ///
+    /// # Errors
+    ///
+    /// None; the result is std's signature.
+    pub fn into_inner(self) -> LockResult<T> {
+        Ok(self.value.into_inner())
     }
 }
 
@@ -298,8 +316,12 @@ impl<T: ?Sized, D: Domain> RwLock<T, D> {
     }
 
     /// The value; nobody else can have it now.
-    pub fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut()
+    ///
+    /// # Errors
+    ///
+    /// None; the result is std's signature.
+    pub fn get_mut(&mut self) -> LockResult<&mut T> {
+        Ok(self.value.get_mut())
     }
 }
 
@@ -357,6 +379,31 @@ unsafe impl<T: ?Sized + Sync> Sync for RwLockReadGuard<'_, T, Shared> {}
 // SAFETY: as above.
 unsafe impl<T: ?Sized + Sync> Sync for RwLockWriteGuard<'_, T, Shared> {}
 
+impl<'a, T: ?Sized, D: Domain> RwLockWriteGuard<'a, T, D> {
+    /// Goes on as a reader, with nobody else having written in between. Readers who wait enter if
+    /// no writer stands before them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # cede_fiber::run(|| -> std::io::Result<()> {
+    /// use cede_fiber::sync::{RwLock, RwLockWriteGuard};
+    ///
+    /// let lock = RwLock::new(1);
+    /// let mut writer = lock.write()?;
+    /// *writer = 2;
+    /// let reader = RwLockWriteGuard::downgrade(writer);
+    /// assert_eq!((*reader, *lock.read()?), (2, 2));
+    /// # Ok(()) }).unwrap().unwrap();
+    /// ```
+    pub fn downgrade(s: Self) -> RwLockReadGuard<'a, T, D> {
+        let lock = s.lock;
+        std::mem::forget(s);
+        lock.raw.downgrade();
+        RwLockReadGuard { lock, marker: PhantomData }
+    }
+}
+
 impl<T: ?Sized, D: Domain> Deref for RwLockReadGuard<'_, T, D> {
     type Target = T;
 
@@ -406,6 +453,18 @@ impl<T: ?Sized + fmt::Debug, D: Domain> fmt::Debug for RwLockReadGuard<'_, T, D>
 }
 
 impl<T: ?Sized + fmt::Debug, D: Domain> fmt::Debug for RwLockWriteGuard<'_, T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display, D: Domain> fmt::Display for RwLockReadGuard<'_, T, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display, D: Domain> fmt::Display for RwLockWriteGuard<'_, T, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }

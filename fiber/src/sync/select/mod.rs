@@ -220,7 +220,7 @@ fn is_stale(parker: &AnyParker) -> bool {
 #[inline]
 #[track_caller]
 pub fn wait<B: Branches>(branches: &B, biased: bool) -> io::Result<B::Output> {
-    crate::sync::turn::spend();
+    crate::sync::turn::spend()?;
     let first = if biased { 0 } else { turn(B::COUNT) };
     if let Some(output) = try_all(branches, first) {
         return Ok(output);
