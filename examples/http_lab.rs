@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use cede::Runtime;
-use cede::http::{Query, Request, Response, Router, Server};
+use cede::http::{Path, Query, Request, Response, Router, Server};
 use serde::Deserialize;
 
 const USAGE: &str = "usage: http_lab [--addr ADDR] [--shards N] [--head-timeout-ms N] \
@@ -92,7 +92,7 @@ fn bytes(request: &mut Request) -> anyhow::Result<Response> {
 }
 
 fn status(request: &mut Request) -> anyhow::Result<Response> {
-    let code: u16 = request.param("code")?.parse()?;
+    let Path(code) = request.extract::<Path<u16>>()?;
     Ok(Response::new(code))
 }
 

@@ -45,13 +45,14 @@ fn http_lab_has_its_routes_and_drains() {
     check(&format!("{chunked}a\r\n0123456789\r\n1\r\na\r\n0\r\n\r\n"), 413, 0);
     check(&format!("{chunked}a\r\n01234"), 400, 0);
     check("GET /slow?ms=1 HTTP/1.1\r\n%\r\n", 200, 5);
-    check("GET /slow?ms=x HTTP/1.1\r\n%\r\n", 400, 36);
+    check("GET /slow?ms=x HTTP/1.1\r\n%\r\n", 400, 40);
     check("GET /panic HTTP/1.1\r\n%\r\n", 500, 0);
     check("GET /stream?chunks=3&size=7 HTTP/1.1\r\n%\r\n", 200, 21);
     check("GET /bytes?n=100000 HTTP/1.1\r\n%\r\n", 200, 100_000);
     check("POST /ignore HTTP/1.1\r\n%Content-Length: 5\r\n\r\n01234", 200, 8);
     check("GET /status/204 HTTP/1.1\r\n%\r\n", 204, 0);
     check("GET /status/700 HTTP/1.1\r\n%\r\n", 500, 0);
+    check("GET /status/abc HTTP/1.1\r\n%\r\n", 404, 35);
     check("GET /inject HTTP/1.1\r\n%\r\n", 500, 0);
     program.stop();
 }

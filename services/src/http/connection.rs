@@ -148,9 +148,6 @@ pub(super) fn serve<H: Handler>(
     peer: SocketAddr,
     handler: &H,
 ) -> Option<(UpgradeFn, Vec<u8>)> {
-    // Not zero, or else the socket would refuse them.
-    let _ = link.stream.set_read_timeout(Some(context.config.body_timeout));
-    let _ = link.stream.set_write_timeout(Some(context.config.send_timeout));
     Connection { context, link, peer, served: 0, is_first: true }.run(handler)
 }
 
@@ -232,7 +229,8 @@ impl Connection<'_> {
 
     /// Answers all that has come, and what comes until nothing is left over.
     fn batch<H: Handler>(&mut self, buffers: &mut Buffers, handler: &H) -> After {
-        let wire = Wire::new(self.link, std::mem::take(&mut buffers.out));
+        let out = std::mem::take(&mut buffers.out);
+        let wire = Wire::new(self.link, out, self.context.config.send);
         let mut parser = HeadParser::new();
         let after = loop {
             match self.request(buffers, &mut parser, &wire, handler) {
@@ -362,7 +360,7 @@ impl Connection<'_> {
         let closing = self.served >= context.config.requests_max || self.link.is_expired();
         let began = access::begin();
         let mut request = Request {
-            body: RequestBody::new(decoder, &exchange, rest, self.link, wire),
+            body: RequestBody::new(decoder, &exchange, rest, self.link, wire, &context.config.body),
             head,
             exchange,
             params: Params::default(),

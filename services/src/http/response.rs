@@ -153,7 +153,8 @@ impl Response {
     }
 
     /// 200 with a body that `write` writes piece by piece, after the handler has returned. Without
-    /// a length it is sent in chunks. An error of `write` ends the connection.
+    /// a length it is sent in chunks. An error of `write` is a 500 while nothing of the response has
+    /// been sent, and ends the connection later. To HEAD, `write` does not run.
     ///
     /// For a body that depends on that of the request see
     /// [`Request::stream`](super::Request::stream).
@@ -223,6 +224,12 @@ impl Response {
             self.fields.retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
         }
         self.fields.push((name, value.into().0));
+    }
+
+    /// Whether a field says how long the body is.
+    #[inline]
+    pub(super) fn declares_length(&self) -> bool {
+        self.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"))
     }
 
     /// Declares the length of a body from a reader or a stream, which is then not sent in chunks. A
