@@ -26,7 +26,7 @@ use super::wire::Wire;
 
 /// A request.
 pub struct Request<'a> {
-    pub(super) head: RequestHead<'a>,
+    pub(super) head: &'a RequestHead<'a>,
     pub(super) exchange: Exchange,
     pub(super) body: RequestBody<'a>,
     pub(super) params: Params,

@@ -33,7 +33,8 @@ pub struct RequestBody<'a> {
     spare_start: usize,
     link: &'a Link,
     wire: &'a Wire<'a>,
-    pace: Pace,
+    pace: &'a Pace,
+    rate_min: u32,
     waited: Waited,
     /// `100 Continue` is still to be sent before the first wait.
     expects_continue: bool,
@@ -75,7 +76,7 @@ impl<'a> RequestBody<'a> {
         buffered: &'a [u8],
         link: &'a Link,
         wire: &'a Wire<'a>,
-        pace: &Pace,
+        pace: &'a Pace,
     ) -> Self {
         Self {
             decoder,
@@ -84,7 +85,8 @@ impl<'a> RequestBody<'a> {
             spare_start: 0,
             link,
             wire,
-            pace: *pace,
+            pace,
+            rate_min: pace.rate_min,
             waited: Waited::default(),
             // Not needed once some of the body has come.
             expects_continue: exchange.expects_continue && buffered.is_empty(),
@@ -113,7 +115,7 @@ impl<'a> RequestBody<'a> {
     /// ([`ServerBuilder::rate_min`](super::ServerBuilder::rate_min)). With zero the peer may pause as
     /// often as it likes, each time for less than the time-out.
     pub fn set_rate_min(&mut self, bytes_per_second: u32) {
-        self.pace.rate_min = bytes_per_second;
+        self.rate_min = bytes_per_second;
     }
 
     /// The trailer fields, once the body has been read to its end. They are the peer's and unknown
@@ -234,11 +236,12 @@ impl<'a> RequestBody<'a> {
     /// Reads from the socket; never zero bytes.
     fn receive(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut stream = &self.link.stream;
+        let pace = Pace { rate_min: self.rate_min, ..*self.pace };
         let mut received = stream.try_read(buf);
         match &received {
-            Ok(n) => self.waited.progress(*n, self.pace),
+            Ok(n) => self.waited.progress(*n, pace),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                received = self.waited.wait(self.pace, |left| {
+                received = self.waited.wait(pace, |left| {
                     stream.set_read_timeout(Some(left))?;
                     stream.read(buf)
                 });

@@ -17,6 +17,7 @@ use super::handler::Handler;
 use super::proto::body::BodySize;
 use super::proto::encode_error::EncodeError;
 use super::proto::framing::MethodKind;
+use super::proto::response::UsualHead;
 use super::request::{Request, Sent};
 use super::request_body::Leftover;
 use super::response::{Body, Response};
@@ -141,6 +142,14 @@ fn respond(
     };
     let len = bytes.len() as u64;
     let status = response.status;
+    if !closing
+        && bytes.len() <= COPY_BYTES_MAX
+        && UsualHead::fits(&exchange)
+        && let Some(of) = response.usual_type()
+        && context.encode_usual(wire, of, bytes)
+    {
+        return Ok(Sent { status, keep_alive: true, bytes: len, resets: false });
+    }
     let size = match response.body {
         // Its length may be that of a body which the response to another method has.
         Body::Empty if response.declares_length() => BodySize::Empty,

@@ -87,6 +87,21 @@ pub(super) enum ContentType {
 }
 
 impl ContentType {
+    /// Those with a line of their own; each one's [`place`](Self::place) is that in this list.
+    pub(super) const USUAL: [Self; 4] = [Self::Text, Self::Html, Self::Json, Self::Octets];
+
+    /// Its place among the usual ones.
+    #[inline]
+    pub(super) fn place(self) -> Option<usize> {
+        match self {
+            Self::Text => Some(0),
+            Self::Html => Some(1),
+            Self::Json => Some(2),
+            Self::Octets => Some(3),
+            Self::Other(_) => None,
+        }
+    }
+
     /// The field line, where there is one; the value otherwise.
     #[inline]
     pub(super) fn line(self) -> Result<&'static [u8], &'static str> {
@@ -224,6 +239,12 @@ impl Response {
             self.fields.retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
         }
         self.fields.push((name, value.into().0));
+    }
+
+    /// The type of the body, if the head says nothing but that and its length.
+    #[inline]
+    pub(super) fn usual_type(&self) -> Option<ContentType> {
+        self.content_type.filter(|_| self.status == 200 && self.fields.is_empty())
     }
 
     /// Whether a field says how long the body is.
