@@ -7,6 +7,7 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
+use anyhow::Context;
 use cede::Runtime;
 use cede::http::{Path, Query, Request, Response, Router, Server};
 use serde::Deserialize;
@@ -118,7 +119,7 @@ fn main() -> anyhow::Result<()> {
     }
 
     Runtime::builder().shards(shards).run(|| -> anyhow::Result<()> {
-        let server = server.bind(&*addr)?;
+        let server = server.bind(&*addr).with_context(|| format!("cannot listen at {addr}"))?;
         println!("listening on http://{}/", server.local_addr()?);
         Ok(server.run(router())?)
     })?
