@@ -9,6 +9,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, Write};
 use std::rc::Rc;
+use std::time::Duration;
 
 use cede_fiber::Fiber;
 use cede_fiber::net::TcpStream;
@@ -211,7 +212,14 @@ impl<'c> Wire<'c> {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let result = self.send_all(bytes);
-        self.broken.set(result.is_err());
+        if let Err(error) = &result {
+            self.broken.set(true);
+            if error.kind() == io::ErrorKind::TimedOut {
+                // Else the system would keep megabytes for a peer that does not take them, for
+                // minutes after this end has closed.
+                let _ = self.stream.set_linger(Some(Duration::ZERO));
+            }
+        }
         result
     }
 
