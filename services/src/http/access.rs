@@ -58,3 +58,6 @@ pub(super) fn refused(peer: std::net::SocketAddr, reject: Reject) {
         reason = reject.reason(),
     );
 }
+
+#[cfg(test)]
+mod tests;

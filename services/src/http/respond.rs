@@ -66,7 +66,12 @@ pub(super) fn finish(
         (Some(sent), Body::Sent) => Ok(sent),
         // After a panic in the middle of it nothing of it may have been sent yet.
         (Some(_), _) if !request.wire.take_back() => {
-            tracing::error!(path = request.path(), "a streamed response can not be replaced");
+            let instead = match &response.body {
+                Body::Failed(error) => error,
+                _ => "another one",
+            };
+            let path = request.path();
+            tracing::error!(path, instead, "a streamed response can not be replaced");
             Err(After::Close)
         }
         _ => respond(request, response, &mut upgrade),
@@ -178,6 +183,12 @@ fn respond_slowly(
     upgrade: &mut Option<UpgradeFn>,
 ) -> Result<Sent, After> {
     let (context, wire, exchange) = (request.context, request.wire, request.exchange);
+    if let Body::Failed(error) = &response.body {
+        let (method, path) = (request.method().as_str(), request.path());
+        tracing::error!(method, path, %error, "a handler failed");
+        response.body = Body::Empty;
+        return respond(request, response, upgrade);
+    }
     let body = std::mem::replace(&mut response.body, Body::Empty);
     let size = match &body {
         Body::Reader(_, Some(length)) | Body::Stream(_, Some(length)) => BodySize::Length(*length),

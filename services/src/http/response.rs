@@ -45,6 +45,8 @@ pub(super) enum Body {
     Upgrade(Box<dyn FnOnce(Upgraded)>),
     /// It has been written, and what became of the connection is known.
     Sent,
+    /// None, because of what the log is to say and the peer is not.
+    Failed(String),
 }
 
 impl fmt::Debug for Body {
@@ -58,6 +60,7 @@ impl fmt::Debug for Body {
             Self::Stream(_, length) => write!(f, "Stream({length:?})"),
             Self::Upgrade(_) => f.write_str("Upgrade"),
             Self::Sent => f.write_str("Sent"),
+            Self::Failed(error) => write!(f, "Failed({error:?})"),
         }
     }
 }
@@ -122,6 +125,12 @@ impl Response {
         Self { status: status.into().0, content_type: None, fields: Vec::new(), body: Body::Empty }
     }
 
+    /// A 500 of which the log says why, together with the request that it answers.
+    #[cold]
+    pub(super) fn failed(error: String) -> Self {
+        Self { body: Body::Failed(error), ..Self::new(500_u16) }
+    }
+
     #[inline]
     pub(super) fn with_body(content_type: ContentType, body: Body) -> Self {
         Self { status: 200, content_type: Some(content_type), fields: Vec::new(), body }
@@ -154,10 +163,7 @@ impl Response {
     pub fn json(value: &(impl serde::Serialize + ?Sized)) -> Self {
         match serde_json::to_vec(value) {
             Ok(json) => Self::with_body(ContentType::Json, Body::Owned(json)),
-            Err(error) => {
-                tracing::error!(%error, "a response has no JSON form");
-                Self::new(500_u16)
-            }
+            Err(error) => Self::failed(format!("a response has no JSON form: {error}")),
         }
     }
 
