@@ -2,7 +2,8 @@
 //!
 //! A client sends the same fields again and again, and the clients of a service often send the same
 //! as each other. One comparison tells that a head repeats the last one's fields; nothing of them is
-//! judged twice. The rule of this file: equal bytes are all that counts, wherever they come from.
+//! judged twice. The rule of this file: equal bytes are all that counts, wherever they come from; and
+//! since they may be another client's, the comparison takes as long wherever the first difference is.
 
 use super::authority::Shape;
 use super::fields::HeaderSlot;
@@ -53,7 +54,8 @@ impl Last {
     pub(super) fn find(&self, rest: &[u8]) -> Option<(Found, usize)> {
         let found = self.found?;
         scan::work(self.lines.len());
-        rest.starts_with(&self.lines).then_some((found, self.lines.len()))
+        let len = self.lines.len();
+        is_same(rest.get(..len)?, &self.lines).then_some((found, len))
     }
 
     /// Whether there are any.
@@ -75,6 +77,38 @@ impl Last {
             self.lines.clear();
             self.lines.extend_from_slice(lines);
             self.found = Some(found);
+        }
+    }
+}
+
+/// Whether texts of one length are the same, without an end at the first difference: how long that
+/// takes would tell a peer how much of another one's fields it has guessed.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let (a_words, a_rest) = a.as_chunks::<8>();
+    let (b_words, b_rest) = b.as_chunks::<8>();
+    let words = a_words.iter().zip(b_words).fold(0, |differences, (a, b)| {
+        differences | (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b))
+    });
+    let rest = a_rest.iter().zip(b_rest).fold(0, |differences, (a, b)| differences | (a ^ b));
+    a.len() == b.len() && words == 0 && rest == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_lines_differ_wherever_a_byte_differs() {
+        for len in 0..100 {
+            let lines: Vec<u8> = (0..len).collect();
+            assert!(is_same(&lines, &lines.clone()));
+            for at in 0..lines.len() {
+                let mut other = lines.clone();
+                other[at] ^= 0x80;
+                assert!(!is_same(&lines, &other), "{len} bytes, at {at}");
+            }
+            assert!(!is_same(&lines, &[&lines[..], b"x"].concat()));
         }
     }
 }
