@@ -250,7 +250,10 @@ impl HeadParser {
     #[inline]
     fn split_request_line(&mut self, line: &[u8], limits: &Limits) -> Result<(), Reject> {
         scan::work(line.len());
-        let method_len = scan::token_len(line, 0);
+        let method_len = match line {
+            [b'G', b'E', b'T', b' ', ..] => 3,
+            _ => scan::token_len(line, 0),
+        };
         if method_len == 0 || line.get(method_len) != Some(&b' ') {
             return Err(Reject::MethodSyntax);
         }
