@@ -3,6 +3,7 @@
 //!     cargo run --release --example http_hello -- --addr 127.0.0.1:8080 --shards 1
 //!     curl -i http://127.0.0.1:8080/
 
+use anyhow::Context;
 use cede::Runtime;
 use cede::http::{Request, Server};
 
@@ -20,7 +21,8 @@ fn main() -> anyhow::Result<()> {
     }
 
     Runtime::builder().shards(shards).run(|| -> anyhow::Result<()> {
-        let server = Server::builder().bind(&*addr)?;
+        let server =
+            Server::builder().bind(&*addr).with_context(|| format!("cannot listen at {addr}"))?;
         println!("listening on http://{}/", server.local_addr()?);
         Ok(server.run(|_: &mut Request| "Hello, World!")?)
     })?

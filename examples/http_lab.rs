@@ -7,8 +7,9 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
+use anyhow::Context;
 use cede::Runtime;
-use cede::http::{Query, Request, Response, Router, Server};
+use cede::http::{Path, Query, Request, Response, Router, Server};
 use serde::Deserialize;
 
 const USAGE: &str = "usage: http_lab [--addr ADDR] [--shards N] [--head-timeout-ms N] \
@@ -92,7 +93,7 @@ fn bytes(request: &mut Request) -> anyhow::Result<Response> {
 }
 
 fn status(request: &mut Request) -> anyhow::Result<Response> {
-    let code: u16 = request.param("code")?.parse()?;
+    let Path(code) = request.extract::<Path<u16>>()?;
     Ok(Response::new(code))
 }
 
@@ -118,7 +119,7 @@ fn main() -> anyhow::Result<()> {
     }
 
     Runtime::builder().shards(shards).run(|| -> anyhow::Result<()> {
-        let server = server.bind(&*addr)?;
+        let server = server.bind(&*addr).with_context(|| format!("cannot listen at {addr}"))?;
         println!("listening on http://{}/", server.local_addr()?);
         Ok(server.run(router())?)
     })?

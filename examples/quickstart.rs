@@ -13,6 +13,9 @@ use cede::sqlite::Database;
 use cede::sync::local::OnceCell;
 use serde::{Deserialize, Serialize};
 
+/// What peers can make grow has a limit.
+const URL_BYTES_MAX: usize = 2000;
+
 const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>Short links</title>
 <h1>Short links</h1>
 <form id="form"><input id="url" size="60" placeholder="https://..." required>
@@ -102,6 +105,10 @@ fn make(links: &impl Links, request: &mut Request) -> anyhow::Result<Response> {
     if !url.starts_with("https://") && !url.starts_with("http://") {
         return Err(StatusError::new(400, "a link begins with http:// or https://\n").into());
     }
+    // It will be the value of a field.
+    if url.contains(char::is_control) || url.len() > URL_BYTES_MAX {
+        return Err(StatusError::new(400, "a link is one line of 2,000 bytes at most\n").into());
+    }
     let id = links.add(&url)?;
     Ok(Response::json(&Made { id, path: format!("/{id}") }).with_status(201))
 }
@@ -120,7 +127,8 @@ fn serve(addr: &str, links: impl Links) -> anyhow::Result<()> {
 
     Runtime::builder().shard_per_core().run(|| -> anyhow::Result<()> {
         links.create()?;
-        let server = Server::builder().bind(addr)?;
+        let server =
+            Server::builder().bind(addr).with_context(|| format!("cannot listen at {addr}"))?;
         let addr = server.local_addr()?;
         println!("listening on http://{addr}/");
         let (json, link) = ("Content-Type: application/json", "https://www.rust-lang.org/");
@@ -136,6 +144,9 @@ fn main() -> anyhow::Result<()> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--database" => database = args.next().context("--database FILE, or a URL")?,
+            _ if arg.starts_with('-') => {
+                anyhow::bail!("usage: quickstart [ADDR] [--database FILE | --database URL]")
+            }
             _ => addr = arg,
         }
     }

@@ -31,6 +31,17 @@ fn http_hello_says_hello() {
 }
 
 #[test]
+fn an_address_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    for (name, args) in [("http_hello", ["--addr", &addr]), ("http_lab", ["--addr", &addr])] {
+        let output = std::process::Command::new(program::path(name)).args(args).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(&addr), "{name}: {text}");
+    }
+}
+
+#[test]
 fn http_lab_has_its_routes_and_drains() {
     let program = Program::start("http_lab", &["--addr", "127.0.0.1:0", "--body-bytes-max", "10"]);
     let check = |request: &str, status: u16, body: usize| {
@@ -45,13 +56,14 @@ fn http_lab_has_its_routes_and_drains() {
     check(&format!("{chunked}a\r\n0123456789\r\n1\r\na\r\n0\r\n\r\n"), 413, 0);
     check(&format!("{chunked}a\r\n01234"), 400, 0);
     check("GET /slow?ms=1 HTTP/1.1\r\n%\r\n", 200, 5);
-    check("GET /slow?ms=x HTTP/1.1\r\n%\r\n", 400, 36);
+    check("GET /slow?ms=x HTTP/1.1\r\n%\r\n", 400, 40);
     check("GET /panic HTTP/1.1\r\n%\r\n", 500, 0);
     check("GET /stream?chunks=3&size=7 HTTP/1.1\r\n%\r\n", 200, 21);
     check("GET /bytes?n=100000 HTTP/1.1\r\n%\r\n", 200, 100_000);
     check("POST /ignore HTTP/1.1\r\n%Content-Length: 5\r\n\r\n01234", 200, 8);
     check("GET /status/204 HTTP/1.1\r\n%\r\n", 204, 0);
     check("GET /status/700 HTTP/1.1\r\n%\r\n", 500, 0);
+    check("GET /status/abc HTTP/1.1\r\n%\r\n", 404, 35);
     check("GET /inject HTTP/1.1\r\n%\r\n", 500, 0);
     program.stop();
 }
@@ -163,6 +175,11 @@ fn shortens_links(database: &str) {
     assert_eq!(post(&program, "{").status, 400);
     assert_eq!(post(&program, "{}").status, 422);
     assert_eq!(post(&program, r#"{"url":"javascript:alert(1)"}"#).status, 400);
+    // What can not be the value of a field is refused when it comes, not when it is asked for.
+    for url in [r"http://x/\r\nX: y", r"http://x/\u0000", &format!("http://{}", "x".repeat(2000))] {
+        assert_eq!(post(&program, &format!(r#"{{"url":"{url}"}}"#)).status, 400, "{url}");
+    }
+    assert_eq!(get(&program, "/21").status, 404);
     program.stop();
     let program = start();
     check(&program);

@@ -98,7 +98,7 @@ fn a_deadline_of_the_handler_bounds_a_body_that_drips() {
     let mut fast = slow.try_clone().unwrap();
     let head = b"POST /all-in-time HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
     fast.write_all(head).unwrap();
-    // Each byte is progress, so the time-out for bodies never ends this.
+    // Each byte is progress, and the patience for more of them is that of minutes.
     let dripping = std::thread::spawn(move || {
         while fast.write_all(b"x").is_ok() {
             std::thread::sleep(Duration::from_millis(10));
@@ -108,6 +108,79 @@ fn a_deadline_of_the_handler_bounds_a_body_that_drips() {
     assert_eq!((answers.len(), answers[0].status), (1, 408));
     drop((slow, lab));
     dripping.join().unwrap();
+}
+
+/// A peer that sends a byte of a body now and then, and what it is answered.
+fn drip(lab: &Lab, path: &str, bytes: usize) -> Vec<u16> {
+    let mut slow = lab.connect();
+    let mut fast = slow.try_clone().unwrap();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {bytes}\r\n\r\n");
+    fast.write_all(head.as_bytes()).unwrap();
+    let dripping = std::thread::spawn(move || {
+        for _ in 0..bytes {
+            std::thread::sleep(Duration::from_millis(10));
+            if fast.write_all(b"x").is_err() {
+                break;
+            }
+        }
+        let _ = fast.shutdown(std::net::Shutdown::Write);
+    });
+    let statuses = answers(&read_all(&mut slow)).iter().map(|answer| answer.status).collect();
+    dripping.join().unwrap();
+    statuses
+}
+
+#[test]
+fn a_body_that_drips_below_the_least_rate_is_cut_off() {
+    // A wait takes a tenth of the time-out, a hundred of them ten times as much as there is.
+    let timeout = |b: http::ServerBuilder| b.body_timeout(Duration::from_millis(300));
+    let paced = || {
+        Router::new().post("/read", |r: &mut Request| r.body_bytes()).post(
+            "/paused",
+            |r: &mut Request| {
+                r.body().set_rate_min(0);
+                r.body_bytes()
+            },
+        )
+    };
+    let lab = Lab::with(timeout, paced);
+    assert_eq!(drip(&lab, "/read", 1_000_000), [408]);
+    // Who may pause is cut off by a pause that is too long, and by nothing else.
+    assert_eq!(drip(&lab, "/paused", 60), [200]);
+    let lab = Lab::with(move |b| timeout(b).rate_min(0), paced);
+    assert_eq!(drip(&lab, "/read", 60), [200]);
+    // More than a byte in ten milliseconds is not asked for.
+    let lab = Lab::with(move |b| timeout(b).rate_min(10), paced);
+    assert_eq!(drip(&lab, "/read", 60), [200]);
+}
+
+#[test]
+fn a_response_that_is_taken_below_the_least_rate_is_cut_off() {
+    const ENOUGH: usize = 200 << 20;
+    let endless = || {
+        Router::new().get("/", |_: &mut Request| {
+            Response::stream("text/plain", |body| {
+                loop {
+                    body.write_all(&[b'x'; 100_000])?;
+                }
+            })
+        })
+    };
+    let paced =
+        |b: http::ServerBuilder| b.send_timeout(Duration::from_millis(300)).rate_min(u32::MAX);
+    let lab = Lab::with(paced, endless);
+    let mut stream = lab.connect();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    // It never stops taking, and never takes 4 GiB in a second.
+    let (mut taken, mut piece) = (0, vec![0; 64 * 1024]);
+    while taken < ENOUGH
+        && let Ok(n) = std::io::Read::read(&mut stream, &mut piece)
+        && n > 0
+    {
+        taken += n;
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(taken < ENOUGH);
 }
 
 #[test]
@@ -194,6 +267,7 @@ fn the_limits_of_security_md_are_those_of_the_code() {
         ("TRAILERS_MAX", number(limits::TRAILERS_MAX)),
         ("QUERY_PAIRS_MAX", number(limits::QUERY_PAIRS_MAX)),
         ("REQUESTS_PER_CONNECTION_MAX", number(limits::REQUESTS_PER_CONNECTION_MAX)),
+        ("RATE_MIN", format!("{} B/s", limits::RATE_MIN)),
         ("HEAD_TIMEOUT", seconds(limits::HEAD_TIMEOUT)),
         ("PROGRESS_TIMEOUT", seconds(limits::PROGRESS_TIMEOUT)),
         ("IDLE_TIMEOUT", seconds(limits::IDLE_TIMEOUT)),

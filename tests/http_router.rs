@@ -92,7 +92,7 @@ fn forms_have_limits_and_types() {
             r#"{"name":"","size":0}"#,
         ),
         (form, "", 422, "form: missing field `name`"),
-        (form, "name=a&size=x", 422, "form: invalid digit found in string"),
+        (form, "name=a&size=x", 422, "form: size: invalid digit found in string"),
         (form, "name=%ff", 400, ""),
         (form, "name=%zz", 200, r#"{"name":"%zz","size":0}"#),
         (form, "name=0123456789012345678901234567890123456789", 413, ""),

@@ -13,17 +13,20 @@ use anyhow::{Context, bail};
 use cede_services::http::proto::body::{BodyDecoder, Piece};
 use cede_services::http::proto::fields::Fields;
 use cede_services::http::proto::framing;
-use cede_services::http::proto::head::{HeaderSlot, Version, parse_head};
+use cede_services::http::proto::head::{HeadParser, Version};
+use cede_services::http::proto::known::KnownFields;
 use cede_services::http::proto::limits::{HEADERS_MAX, Limits};
 use cede_services::http::proto::reject::Reject;
 use serde_json::{Value, json};
 
 fn main() -> anyhow::Result<()> {
+    // As in a server, what is known of the last head is known on all connections.
+    let mut known = KnownFields::new(HEADERS_MAX);
     let mut out = io::BufWriter::new(io::stdout().lock());
     for line in io::stdin().lock().lines() {
         let bytes = from_hex(line?.trim())?;
         let mut requests = Vec::new();
-        let end = read(&bytes, &mut requests).unwrap_or_else(
+        let end = read(&bytes, &mut known, &mut requests).unwrap_or_else(
             |reject| json!({"end": "reject", "status": reject.status(), "reason": reject.reason()}),
         );
         writeln!(out, "{}", json!({"requests": requests, "end": end}))?;
@@ -32,11 +35,14 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Reads requests as a server does that answers each of them and keeps the connection.
-fn read(mut bytes: &[u8], requests: &mut Vec<Value>) -> Result<Value, Reject> {
+fn read(
+    mut bytes: &[u8],
+    known: &mut KnownFields,
+    requests: &mut Vec<Value>,
+) -> Result<Value, Reject> {
     let limits = Limits::DEFAULT;
-    let mut slots = [HeaderSlot::EMPTY; HEADERS_MAX];
     loop {
-        let Some((head, used)) = parse_head(bytes, &limits, &mut slots)? else {
+        let Some((head, used)) = HeadParser::new().parse_known(bytes, &limits, known)? else {
             let is_idle = bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
             return Ok(json!({"end": if is_idle { "idle" } else { "incomplete" }}));
         };

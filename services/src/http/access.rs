@@ -34,6 +34,21 @@ pub(super) fn served(began: Instant, request: &Request<'_>, status: u16, bytes_o
     );
 }
 
+/// The peer has got a part of the response at most.
+#[cold]
+pub(super) fn broke_off(began: Instant, request: &Request<'_>, status: u16) {
+    tracing::info!(
+        target: TARGET,
+        peer = %request.peer_addr(),
+        method = request.method().as_str(),
+        path = request.path(),
+        status,
+        bytes_in = request.body.bytes_read(),
+        micros = began.elapsed().as_micros() as u64,
+        "the response broke off",
+    );
+}
+
 #[cold]
 pub(super) fn refused(peer: std::net::SocketAddr, reject: Reject) {
     tracing::info!(
@@ -43,3 +58,6 @@ pub(super) fn refused(peer: std::net::SocketAddr, reject: Reject) {
         reason = reject.reason(),
     );
 }
+
+#[cfg(test)]
+mod tests;

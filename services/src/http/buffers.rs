@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use super::config::{BUFFERS_KEPT_MAX, IN_BYTES, OUT_BYTES_MAX};
-use super::proto::head::HeaderSlot;
+use super::proto::known::KnownFields;
 
 /// What one connection needs while it is busy.
 pub(super) struct Buffers {
@@ -14,7 +14,8 @@ pub(super) struct Buffers {
     pub(super) input: Vec<u8>,
     pub(super) start: usize,
     pub(super) end: usize,
-    pub(super) slots: Vec<HeaderSlot>,
+    /// Of the last head that was read into these buffers, whoever sent it.
+    pub(super) known: KnownFields,
     /// Responses that are not sent yet.
     pub(super) out: Vec<u8>,
 }
@@ -25,7 +26,7 @@ impl Buffers {
             input: vec![0; IN_BYTES],
             start: 0,
             end: 0,
-            slots: vec![HeaderSlot::EMPTY; headers_max],
+            known: KnownFields::new(headers_max),
             out: Vec::with_capacity(IN_BYTES),
         })
     }
@@ -69,7 +70,7 @@ impl BufferPool {
         }
     }
 
-    /// Takes a set back; what it holds is forgotten.
+    /// Takes a set back; the bytes that it holds are forgotten.
     #[inline]
     pub(super) fn put(&self, mut buffers: Box<Buffers>) {
         (buffers.start, buffers.end) = (0, 0);

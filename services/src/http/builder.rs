@@ -54,13 +54,26 @@ impl ServerBuilder {
 
     /// Time without progress in the reading of a body. Default: 60 s.
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
-        self.config.body_timeout = at_least_a_moment(timeout);
+        self.config.body.timeout = at_least_a_moment(timeout);
         self
     }
 
     /// Time without progress in the sending of a response. Default: 60 s.
     pub fn send_timeout(mut self, timeout: Duration) -> Self {
-        self.config.send_timeout = at_least_a_moment(timeout);
+        self.config.send.timeout = at_least_a_moment(timeout);
+        self
+    }
+
+    /// Bytes in a second, on average, that a peer has to send of a body or to take of a response
+    /// while the server waits for it. The two time-outs above are the patience: waits use it up and
+    /// bytes bring it back at this rate, so a byte just before each time-out holds no connection for
+    /// ever. Zero looks at each wait alone. Default: 240.
+    ///
+    /// A service whose peers send bodies with long pauses, such as a log that goes on, lets them with
+    /// [`RequestBody::set_rate_min`](super::RequestBody::set_rate_min).
+    pub fn rate_min(mut self, bytes_per_second: u32) -> Self {
+        self.config.body.rate_min = bytes_per_second;
+        self.config.send.rate_min = bytes_per_second;
         self
     }
 

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
+use super::pace::Pace;
 use super::proto::limits::{
-    HEAD_TIMEOUT, IDLE_TIMEOUT, Limits, PROGRESS_TIMEOUT, REQUESTS_PER_CONNECTION_MAX,
+    HEAD_TIMEOUT, IDLE_TIMEOUT, Limits, PROGRESS_TIMEOUT, RATE_MIN, REQUESTS_PER_CONNECTION_MAX,
 };
 
 /// Bytes of body that are read and thrown away after a handler that did not want them, so that the
@@ -53,8 +54,8 @@ pub(super) const BUFFERS_KEPT_MAX: usize = 256;
 pub(super) struct Config {
     pub(super) limits: Limits,
     pub(super) head_timeout: Duration,
-    pub(super) body_timeout: Duration,
-    pub(super) send_timeout: Duration,
+    pub(super) body: Pace,
+    pub(super) send: Pace,
     pub(super) idle_timeout: Duration,
     pub(super) linger_timeout: Duration,
     pub(super) drain_timeout: Duration,
@@ -75,8 +76,8 @@ impl Default for Config {
         Self {
             limits: Limits::DEFAULT,
             head_timeout: HEAD_TIMEOUT,
-            body_timeout: PROGRESS_TIMEOUT,
-            send_timeout: PROGRESS_TIMEOUT,
+            body: Pace { timeout: PROGRESS_TIMEOUT, rate_min: RATE_MIN },
+            send: Pace { timeout: PROGRESS_TIMEOUT, rate_min: RATE_MIN },
             idle_timeout: IDLE_TIMEOUT,
             linger_timeout: LINGER_TIMEOUT,
             drain_timeout: DRAIN_TIMEOUT,

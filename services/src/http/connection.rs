@@ -11,7 +11,7 @@
 //! The surprising rule: output is sent when nothing more can be parsed or when a handler waits, not
 //! after each response, so requests that came together are answered together.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
@@ -29,7 +29,7 @@ use super::proto::framing::{self, Exchange, Framing};
 use super::proto::head::{HeadParser, Method, RequestHead};
 use super::proto::limits::Limits;
 use super::proto::reject::Reject;
-use super::proto::response::{ResponseWriter, encode_reject};
+use super::proto::response::{ResponseWriter, UsualHead, encode_reject};
 use super::request::Request;
 use super::request_body::{Leftover, RequestBody};
 use super::respond::{call, finish};
@@ -46,6 +46,8 @@ pub(super) struct Context {
     pool: BufferPool,
     date: Cell<DateLine>,
     second: Cell<u64>,
+    /// For this second, by the [`place`](ContentType::place) of a type.
+    heads: RefCell<[UsualHead; ContentType::USUAL.len()]>,
     draining: Cell<bool>,
 }
 
@@ -56,7 +58,8 @@ impl Context {
             flusher: Flusher::default(),
             pool: BufferPool::new(config.limits.headers_max),
             date: Cell::new(DateLine::new(0)),
-            second: Cell::new(0),
+            second: Cell::new(u64::MAX),
+            heads: RefCell::default(),
             draining: Cell::new(false),
             config,
         };
@@ -82,7 +85,26 @@ impl Context {
     pub(super) fn refresh_date(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if now != self.second.replace(now) {
-            self.date.set(DateLine::new(now));
+            let date = DateLine::new(now);
+            self.date.set(date);
+            let types = ContentType::USUAL.iter().filter_map(|usual| usual.line().ok());
+            self.heads.borrow_mut().iter_mut().zip(types).for_each(|(head, line)| {
+                head.set(line, &date);
+            });
+        }
+    }
+
+    /// Writes a response of which there is nothing to say but its type and length; `false` for one
+    /// of another type.
+    #[inline]
+    pub(super) fn encode_usual(&self, wire: &Wire<'_>, of: ContentType, body: &[u8]) -> bool {
+        let heads = self.heads.borrow();
+        match of.place().and_then(|place| heads.get(place)) {
+            Some(head) => {
+                head.push(&mut wire.out.borrow_mut(), body);
+                true
+            }
+            None => false,
         }
     }
 
@@ -148,9 +170,6 @@ pub(super) fn serve<H: Handler>(
     peer: SocketAddr,
     handler: &H,
 ) -> Option<(UpgradeFn, Vec<u8>)> {
-    // Not zero, or else the socket would refuse them.
-    let _ = link.stream.set_read_timeout(Some(context.config.body_timeout));
-    let _ = link.stream.set_write_timeout(Some(context.config.send_timeout));
     Connection { context, link, peer, served: 0, is_first: true }.run(handler)
 }
 
@@ -232,7 +251,8 @@ impl Connection<'_> {
 
     /// Answers all that has come, and what comes until nothing is left over.
     fn batch<H: Handler>(&mut self, buffers: &mut Buffers, handler: &H) -> After {
-        let wire = Wire::new(self.link, std::mem::take(&mut buffers.out));
+        let out = std::mem::take(&mut buffers.out);
+        let wire = Wire::new(self.link, out, self.context.config.send);
         let mut parser = HeadParser::new();
         let after = loop {
             match self.request(buffers, &mut parser, &wire, handler) {
@@ -254,13 +274,12 @@ impl Connection<'_> {
         wire: &Wire<'_>,
         handler: &H,
     ) -> Result<(), After> {
-        let Buffers { input, start, end, slots, .. } = buffers;
-        let filled = input.get(..*end).unwrap_or_default();
-        let pending = filled.get(*start..).unwrap_or_default();
+        let Buffers { input, start, end, known, .. } = buffers;
+        let pending = input.get(*start..*end).unwrap_or_default();
         if pending.is_empty() {
             return Err(After::Idle);
         }
-        let parsed = parser.parse_at(filled, *start, &self.context.config.limits, slots);
+        let parsed = parser.parse_known(pending, &self.context.config.limits, known);
         let (head, used) = match parsed {
             Ok(Some(found)) => found,
             Ok(None) => return self.more(buffers, parser, wire),
@@ -269,7 +288,7 @@ impl Connection<'_> {
         self.is_first = false;
         self.link.phase.set(Phase::Busy);
         let rest = pending.get(used..).unwrap_or_default();
-        let next = self.exchange(head, rest, wire, handler)?;
+        let next = self.exchange(&head, rest, wire, handler)?;
         let (leftover, after) = match next {
             Next::Request(leftover) => (leftover, Ok(())),
             Next::Stop(after, leftover) => (leftover, Err(after)),
@@ -278,7 +297,6 @@ impl Connection<'_> {
             Leftover::WithHead(len) => *start = *end - len,
             Leftover::Later(bytes, from) => {
                 let bytes = bytes.get(from..).unwrap_or_default();
-                parser.forget();
                 // It is no longer than a buffer is at first.
                 if let Some(place) = input.get_mut(..bytes.len()) {
                     place.copy_from_slice(bytes);
@@ -298,7 +316,6 @@ impl Connection<'_> {
         parser: &mut HeadParser,
         wire: &Wire<'_>,
     ) -> Result<(), After> {
-        parser.forget();
         wire.flush().map_err(|_| After::Close)?;
         if self.link.phase.get() != Phase::Head {
             match self.is_first {
@@ -339,13 +356,13 @@ impl Connection<'_> {
     #[inline]
     fn exchange<H: Handler>(
         &mut self,
-        head: RequestHead<'_>,
+        head: &RequestHead<'_>,
         rest: &[u8],
         wire: &Wire<'_>,
         handler: &H,
     ) -> Result<Next, After> {
         let context = self.context;
-        let exchange = framing::decide(&head).map_err(|reject| self.refuse(wire, reject))?;
+        let exchange = framing::decide(head).map_err(|reject| self.refuse(wire, reject))?;
         if matches!(head.method, Method::Connect | Method::Trace | Method::Other(_))
             && !context.config.any_method
         {
@@ -354,7 +371,7 @@ impl Connection<'_> {
         let decoder = match exchange.framing {
             Framing::None => BodyDecoder::Length(0),
             framing => {
-                self.decoder(framing, &head, handler).map_err(|reject| self.refuse(wire, reject))?
+                self.decoder(framing, head, handler).map_err(|reject| self.refuse(wire, reject))?
             }
         };
         context.flusher.before_handler(self.link);
@@ -362,7 +379,7 @@ impl Connection<'_> {
         let closing = self.served >= context.config.requests_max || self.link.is_expired();
         let began = access::begin();
         let mut request = Request {
-            body: RequestBody::new(decoder, &exchange, rest, self.link, wire),
+            body: RequestBody::new(decoder, &exchange, rest, self.link, wire, &context.config.body),
             head,
             exchange,
             params: Params::default(),

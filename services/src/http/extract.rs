@@ -98,10 +98,7 @@ impl From<io::Error> for ExtractError {
 impl IntoResponse for ExtractError {
     fn into_response(self) -> Response {
         match self.status() {
-            500 => {
-                tracing::error!(error = %self, "a handler asked for what its route has not");
-                Response::new(500_u16)
-            }
+            500 => Response::failed(self.to_string()),
             status => Response::text(self.to_string()).with_status(status),
         }
     }

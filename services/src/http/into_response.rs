@@ -225,6 +225,11 @@ fn of_error(error: &(dyn Error + 'static)) -> Response {
             None => error.source(),
         };
     }
-    tracing::error!(error, "a handler failed");
-    Response::new(500_u16)
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    Response::failed(text)
 }

@@ -51,6 +51,7 @@ mod connection;
 mod extract;
 mod handler;
 mod into_response;
+mod pace;
 mod params;
 mod request;
 mod request_body;

@@ -26,7 +26,7 @@ use super::wire::Wire;
 
 /// A request.
 pub struct Request<'a> {
-    pub(super) head: RequestHead<'a>,
+    pub(super) head: &'a RequestHead<'a>,
     pub(super) exchange: Exchange,
     pub(super) body: RequestBody<'a>,
     pub(super) params: Params,
@@ -44,6 +44,8 @@ pub(super) struct Sent {
     pub(super) status: u16,
     pub(super) keep_alive: bool,
     pub(super) bytes: u64,
+    /// It broke off, and an orderly end of the connection would look like its end.
+    pub(super) resets: bool,
 }
 
 impl<'a> Request<'a> {
@@ -217,21 +219,27 @@ impl<'a> Request<'a> {
         let encoder =
             self.context.encode(self.wire, &self.exchange, &head, BodySize::Unknown, closing);
         let encoder = encoder.map_err(io::Error::other)?;
-        let status = head.status;
-        self.sent = Some(Sent { status, keep_alive: false, bytes: 0 });
+        let (status, is_raw) = (head.status, encoder.is_raw());
+        let torn = Sent { status, keep_alive: false, bytes: 0, resets: is_raw };
+        self.sent = Some(torn);
         let mut writer = BodyWriter::new(self.wire, encoder);
         let result = write(&mut self.body, &mut writer);
         let result = result.and_then(|()| writer.finish());
         match result {
             Ok((keep_alive, bytes)) => {
                 self.wire.release();
-                self.sent = Some(Sent { status, keep_alive, bytes });
+                self.sent = Some(Sent { keep_alive, bytes, resets: false, ..torn });
             }
             Err(error) if self.wire.take_back() => {
                 self.sent = None;
                 return Err(error);
             }
-            Err(error) => tracing::debug!(%error, "a streamed response broke off"),
+            Err(error) if self.wire.is_broken() => {
+                tracing::debug!(%error, "the peer took no more of a streamed response");
+            }
+            Err(error) => {
+                tracing::error!(path = self.path(), %error, "a streamed response broke off");
+            }
         }
         Ok(Response { body: Body::Sent, ..Response::new(status) })
     }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::io::{self, Read};
 
 use super::config::{HOLD_TIMEOUT, IN_BYTES};
+use super::pace::{Pace, Waited};
 use super::proto::body::{BodyDecoder, Piece};
 use super::proto::fields::Fields;
 use super::proto::framing::Exchange;
@@ -32,6 +33,9 @@ pub struct RequestBody<'a> {
     spare_start: usize,
     link: &'a Link,
     wire: &'a Wire<'a>,
+    pace: &'a Pace,
+    rate_min: u32,
+    waited: Waited,
     /// `100 Continue` is still to be sent before the first wait.
     expects_continue: bool,
     /// Bytes of content read by the handler.
@@ -72,6 +76,7 @@ impl<'a> RequestBody<'a> {
         buffered: &'a [u8],
         link: &'a Link,
         wire: &'a Wire<'a>,
+        pace: &'a Pace,
     ) -> Self {
         Self {
             decoder,
@@ -80,6 +85,9 @@ impl<'a> RequestBody<'a> {
             spare_start: 0,
             link,
             wire,
+            pace,
+            rate_min: pace.rate_min,
+            waited: Waited::default(),
             // Not needed once some of the body has come.
             expects_continue: exchange.expects_continue && buffered.is_empty(),
             bytes: 0,
@@ -101,6 +109,13 @@ impl<'a> RequestBody<'a> {
             BodyDecoder::Length(left) => Some(*left),
             BodyDecoder::Chunked(_) => None,
         }
+    }
+
+    /// Sets the least rate for the rest of this body, instead of the server's
+    /// ([`ServerBuilder::rate_min`](super::ServerBuilder::rate_min)). With zero the peer may pause as
+    /// often as it likes, each time for less than the time-out.
+    pub fn set_rate_min(&mut self, bytes_per_second: u32) {
+        self.rate_min = bytes_per_second;
     }
 
     /// The trailer fields, once the body has been read to its end. They are the peer's and unknown
@@ -221,7 +236,19 @@ impl<'a> RequestBody<'a> {
     /// Reads from the socket; never zero bytes.
     fn receive(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut stream = &self.link.stream;
-        match stream.read(buf) {
+        let pace = Pace { rate_min: self.rate_min, ..*self.pace };
+        let mut received = stream.try_read(buf);
+        match &received {
+            Ok(n) => self.waited.progress(*n, pace),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                received = self.waited.wait(pace, |left| {
+                    stream.set_read_timeout(Some(left))?;
+                    stream.read(buf)
+                });
+            }
+            Err(_) => {}
+        }
+        match received {
             Ok(0) => Err(self.ended()),
             Ok(n) => Ok(n),
             // A deadline of the handler's own is no fault of the peer's.

@@ -4,6 +4,7 @@
 //! The surprising rule: an error after the head has gone out can only end the connection, and so a
 //! body that is there as a whole is never begun before all of its head is known to be right.
 
+use std::any::Any;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
@@ -15,6 +16,8 @@ use super::connection::{After, Next, UpgradeFn};
 use super::handler::Handler;
 use super::proto::body::BodySize;
 use super::proto::encode_error::EncodeError;
+use super::proto::framing::MethodKind;
+use super::proto::response::UsualHead;
 use super::request::{Request, Sent};
 use super::request_body::Leftover;
 use super::response::{Body, Response};
@@ -28,18 +31,21 @@ pub(super) fn call<H: Handler>(handler: &H, request: &mut Request<'_>) -> Respon
             if cede_fiber::is_shutdown_unwind(&*payload) {
                 resume_unwind(payload);
             }
-            let text = payload.downcast_ref::<&str>().copied();
-            let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
             tracing::error!(
                 method = request.method().as_str(),
                 path = request.path(),
-                panic = text.unwrap_or("not a text"),
+                panic = panic_text(&*payload),
                 "a handler panicked"
             );
             request.closing = true;
             Response::new(500_u16)
         }
     }
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("not a text")
 }
 
 /// Writes the response, if the handler has not, and says what becomes of the connection.
@@ -54,17 +60,31 @@ pub(super) fn finish(
     if is_doubtful {
         request.wire.hold();
     }
-    let sent = match request.sent {
-        Some(sent) => match response.body {
-            Body::Sent => Ok(sent),
-            _ => {
-                tracing::error!(path = request.path(), "a streamed response can not be replaced");
-                Err(After::Close)
-            }
-        },
-        None => respond(request, response, &mut upgrade),
+    let status = response.status;
+    let sent = match (request.sent, &response.body) {
+        (Some(sent), Body::Sent) if sent.resets => Err(After::Reset),
+        (Some(sent), Body::Sent) => Ok(sent),
+        // After a panic in the middle of it nothing of it may have been sent yet.
+        (Some(_), _) if !request.wire.take_back() => {
+            let instead = match &response.body {
+                Body::Failed(error) => error,
+                _ => "another one",
+            };
+            let path = request.path();
+            tracing::error!(path, instead, "a streamed response can not be replaced");
+            Err(After::Close)
+        }
+        _ => respond(request, response, &mut upgrade),
     };
-    let sent = sent?;
+    let sent = match sent {
+        Ok(sent) => sent,
+        Err(after) => {
+            if let Some(began) = began {
+                access::broke_off(began, request, status);
+            }
+            return Err(after);
+        }
+    };
     if is_doubtful {
         look_at_body(request)?;
     }
@@ -73,7 +93,8 @@ pub(super) fn finish(
     }
     if let Some(run) = upgrade {
         request.wire.flush().map_err(|_| After::Close)?;
-        return match request.body.is_done() {
+        // The request's own body comes before the other protocol (RFC 9110 section 7.8).
+        return match request.body.drain(request.context.config().drain_bytes_max) {
             true => Ok(Next::Stop(After::Upgrade(run), request.body.leftover())),
             false => Err(After::Close),
         };
@@ -126,7 +147,20 @@ fn respond(
     };
     let len = bytes.len() as u64;
     let status = response.status;
-    let encoder = context.encode(wire, &exchange, &response, BodySize::Length(len), closing);
+    if !closing
+        && bytes.len() <= COPY_BYTES_MAX
+        && UsualHead::fits(&exchange)
+        && let Some(of) = response.usual_type()
+        && context.encode_usual(wire, of, bytes)
+    {
+        return Ok(Sent { status, keep_alive: true, bytes: len, resets: false });
+    }
+    let size = match response.body {
+        // Its length may be that of a body which the response to another method has.
+        Body::Empty if response.declares_length() => BodySize::Empty,
+        _ => BodySize::Length(len),
+    };
+    let encoder = context.encode(wire, &exchange, &response, size, closing);
     let mut encoder = match encoder {
         Ok(encoder) => encoder,
         Err(error) => return fail(request, error),
@@ -138,7 +172,7 @@ fn respond(
         wire.send_through(bytes).map_err(|_| After::Close)?;
     }
     encoder.finish(&mut wire.out.borrow_mut()).map_err(|_| After::Close)?;
-    Ok(Sent { status, keep_alive: encoder.keep_alive(), bytes: len })
+    Ok(Sent { status, keep_alive: encoder.keep_alive(), bytes: len, resets: false })
 }
 
 /// As [`respond`], for bodies that are produced while they are sent, and for other protocols.
@@ -149,25 +183,43 @@ fn respond_slowly(
     upgrade: &mut Option<UpgradeFn>,
 ) -> Result<Sent, After> {
     let (context, wire, exchange) = (request.context, request.wire, request.exchange);
+    if let Body::Failed(error) = &response.body {
+        let (method, path) = (request.method().as_str(), request.path());
+        tracing::error!(method, path, %error, "a handler failed");
+        response.body = Body::Empty;
+        return respond(request, response, upgrade);
+    }
     let body = std::mem::replace(&mut response.body, Body::Empty);
     let size = match &body {
         Body::Reader(_, Some(length)) | Body::Stream(_, Some(length)) => BodySize::Length(*length),
         Body::Reader(..) | Body::Stream(..) => BodySize::Unknown,
         _ => BodySize::Empty,
     };
+    let status = response.status;
+    let switches = status == 101 || exchange.method == MethodKind::Connect && status / 100 == 2;
+    if matches!(body, Body::Upgrade(_)) && !switches {
+        return fail(request, EncodeError::Upgrade);
+    }
+    // As long as none of it has been sent, what goes wrong can be said.
+    let was_held = wire.is_held();
+    if !was_held {
+        wire.hold();
+    }
     let encoder = match context.encode(wire, &exchange, &response, size, closing) {
         Ok(encoder) => encoder,
         Err(error) => return fail(request, error),
     };
-    let status = response.status;
     if let Body::Upgrade(run) = body {
+        wire.release();
         *upgrade = Some(run);
-        return Ok(Sent { status, keep_alive: false, bytes: 0 });
+        return Ok(Sent { status, keep_alive: false, bytes: 0, resets: false });
     }
     let is_raw = encoder.is_raw();
     let mut writer = BodyWriter::new(wire, encoder);
     let path = request.path();
     let produced = catch_unwind(AssertUnwindSafe(|| match body {
+        // Nobody would see it, and it might have no end.
+        _ if writer.is_suppressed() => Ok(()),
         Body::Reader(reader, _) => copy(reader, &mut writer),
         Body::Stream(write, _) => write(&mut writer),
         _ => Ok(()),
@@ -176,21 +228,33 @@ fn respond_slowly(
         if cede_fiber::is_shutdown_unwind(&*payload) {
             resume_unwind(payload);
         }
+        let text = panic_text(&*payload);
+        tracing::error!(path, panic = text, "a handler panicked while it wrote a body");
         Err(io::Error::other("the body panicked"))
     });
     match produced.and_then(|()| writer.finish()) {
-        Ok((keep_alive, bytes)) => Ok(Sent { status, keep_alive, bytes }),
+        Ok((keep_alive, bytes)) => {
+            if !was_held {
+                wire.release();
+            }
+            Ok(Sent { status, keep_alive, bytes, resets: false })
+        }
+        Err(error) if wire.take_back() => {
+            tracing::error!(path, %error, "the body of a response failed before any of it was sent");
+            refuse(request)
+        }
+        Err(error) if wire.is_broken() => {
+            tracing::debug!(path, %error, "the peer took no more of a response");
+            Err(After::Close)
+        }
         Err(error) => {
-            tracing::debug!(path, %error, "the body of a response broke off");
+            tracing::error!(path, %error, "the body of a response broke off");
             Err(if is_raw { After::Reset } else { After::Close })
         }
     }
 }
 
 fn copy(mut reader: Box<dyn Read>, writer: &mut BodyWriter<'_>) -> io::Result<()> {
-    if writer.is_suppressed() {
-        return Ok(());
-    }
     let mut piece = vec![0; CHUNK_BYTES];
     loop {
         match reader.read(&mut piece) {
@@ -206,10 +270,15 @@ fn copy(mut reader: Box<dyn Read>, writer: &mut BodyWriter<'_>) -> io::Result<()
 #[cold]
 fn fail(request: &Request<'_>, error: EncodeError) -> Result<Sent, After> {
     tracing::error!(path = request.path(), %error, "a response can not be written");
+    refuse(request)
+}
+
+/// Answers 500 and closes.
+fn refuse(request: &Request<'_>) -> Result<Sent, After> {
     let (context, wire) = (request.context, request.wire);
     let response = Response::new(500_u16);
     let encoder = context.encode(wire, &request.exchange, &response, BodySize::Length(0), true);
     let finished = encoder.and_then(|mut encoder| encoder.finish(&mut wire.out.borrow_mut()));
     finished.map_err(|_| After::Close)?;
-    Ok(Sent { status: 500, keep_alive: false, bytes: 0 })
+    Ok(Sent { status: 500, keep_alive: false, bytes: 0, resets: false })
 }

@@ -45,6 +45,8 @@ pub(super) enum Body {
     Upgrade(Box<dyn FnOnce(Upgraded)>),
     /// It has been written, and what became of the connection is known.
     Sent,
+    /// None, because of what the log is to say and the peer is not.
+    Failed(String),
 }
 
 impl fmt::Debug for Body {
@@ -58,6 +60,7 @@ impl fmt::Debug for Body {
             Self::Stream(_, length) => write!(f, "Stream({length:?})"),
             Self::Upgrade(_) => f.write_str("Upgrade"),
             Self::Sent => f.write_str("Sent"),
+            Self::Failed(error) => write!(f, "Failed({error:?})"),
         }
     }
 }
@@ -87,6 +90,21 @@ pub(super) enum ContentType {
 }
 
 impl ContentType {
+    /// Those with a line of their own; each one's [`place`](Self::place) is that in this list.
+    pub(super) const USUAL: [Self; 4] = [Self::Text, Self::Html, Self::Json, Self::Octets];
+
+    /// Its place among the usual ones.
+    #[inline]
+    pub(super) fn place(self) -> Option<usize> {
+        match self {
+            Self::Text => Some(0),
+            Self::Html => Some(1),
+            Self::Json => Some(2),
+            Self::Octets => Some(3),
+            Self::Other(_) => None,
+        }
+    }
+
     /// The field line, where there is one; the value otherwise.
     #[inline]
     pub(super) fn line(self) -> Result<&'static [u8], &'static str> {
@@ -105,6 +123,12 @@ impl Response {
     #[inline]
     pub fn new(status: impl Into<Status>) -> Self {
         Self { status: status.into().0, content_type: None, fields: Vec::new(), body: Body::Empty }
+    }
+
+    /// A 500 of which the log says why, together with the request that it answers.
+    #[cold]
+    pub(super) fn failed(error: String) -> Self {
+        Self { body: Body::Failed(error), ..Self::new(500_u16) }
     }
 
     #[inline]
@@ -139,10 +163,7 @@ impl Response {
     pub fn json(value: &(impl serde::Serialize + ?Sized)) -> Self {
         match serde_json::to_vec(value) {
             Ok(json) => Self::with_body(ContentType::Json, Body::Owned(json)),
-            Err(error) => {
-                tracing::error!(%error, "a response has no JSON form");
-                Self::new(500_u16)
-            }
+            Err(error) => Self::failed(format!("a response has no JSON form: {error}")),
         }
     }
 
@@ -153,7 +174,8 @@ impl Response {
     }
 
     /// 200 with a body that `write` writes piece by piece, after the handler has returned. Without
-    /// a length it is sent in chunks. An error of `write` ends the connection.
+    /// a length it is sent in chunks. An error of `write` is a 500 while nothing of the response has
+    /// been sent, and ends the connection later. To HEAD, `write` does not run.
     ///
     /// For a body that depends on that of the request see
     /// [`Request::stream`](super::Request::stream).
@@ -223,6 +245,18 @@ impl Response {
             self.fields.retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
         }
         self.fields.push((name, value.into().0));
+    }
+
+    /// The type of the body, if the head says nothing but that and its length.
+    #[inline]
+    pub(super) fn usual_type(&self) -> Option<ContentType> {
+        self.content_type.filter(|_| self.status == 200 && self.fields.is_empty())
+    }
+
+    /// Whether a field says how long the body is.
+    #[inline]
+    pub(super) fn declares_length(&self) -> bool {
+        self.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"))
     }
 
     /// Declares the length of a body from a reader or a stream, which is then not sent in chunks. A

@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 
-use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
+use serde::de::value::{Error, SeqDeserializer};
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer,
-    VariantAccess, Visitor,
+    MapAccess, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 
@@ -63,8 +63,7 @@ impl<'de> Deserializer<'de> for All<'de> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let pairs = self.0.into_iter().map(|(name, value)| (Text(name), Text(value)));
-        visitor.visit_map(MapDeserializer::new(pairs))
+        visitor.visit_map(Named { pairs: self.0.into_iter(), next: None })
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -122,6 +121,37 @@ impl<'de> Deserializer<'de> for All<'de> {
     }
 
     forward_to_deserialize_any! { option unit_struct identifier ignored_any }
+}
+
+/// The pairs as a map. What is wrong with a value is said with its name.
+struct Named<'a> {
+    pairs: std::vec::IntoIter<(Cow<'a, str>, Cow<'a, str>)>,
+    next: Option<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+impl<'de> MapAccess<'de> for Named<'de> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
+        self.next = self.pairs.next();
+        let Some((name, _)) = &self.next else { return Ok(None) };
+        seed.deserialize(Text(name.clone())).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        let (name, value) =
+            self.next.take().ok_or_else(|| Error::custom("a value without a name"))?;
+        // Names come from the peer, but for those that the type has: only those get here unless it
+        // is a map.
+        seed.deserialize(Text(value)).map_err(|error| Error::custom(format!("{name}: {error}")))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.pairs.len())
+    }
 }
 
 macro_rules! parse {

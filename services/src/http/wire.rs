@@ -9,12 +9,14 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, Write};
 use std::rc::Rc;
+use std::time::Duration;
 
 use cede_fiber::Fiber;
 use cede_fiber::net::TcpStream;
 
 use super::body_writer::Outgoing;
 use super::config::OUT_BYTES_MAX;
+use super::pace::{Pace, Waited};
 use super::watch::Link;
 
 /// What a connection has to send; the flusher sees it too.
@@ -96,18 +98,20 @@ pub(super) struct Wire<'c> {
     held: &'c Cell<Option<usize>>,
     /// A send has failed, and the peer may have got a part of what was to be sent.
     broken: Cell<bool>,
+    pace: Pace,
+    waited: Cell<Waited>,
     /// The body of a streamed response.
     pub(super) body: RefCell<Option<Outgoing>>,
 }
 
 impl<'c> Wire<'c> {
     /// With an empty buffer to collect in.
-    pub(super) fn new(link: &'c Link, out: Vec<u8>) -> Self {
+    pub(super) fn new(link: &'c Link, out: Vec<u8>, pace: Pace) -> Self {
         let Output { bytes, held, .. } = &link.output;
         bytes.replace(out);
         held.set(None);
-        let (broken, body) = (Cell::new(false), RefCell::new(None));
-        Self { stream: &link.stream, out: bytes, held, broken, body }
+        let (broken, body, waited) = (Cell::new(false), RefCell::new(None), Cell::default());
+        Self { stream: &link.stream, out: bytes, held, broken, pace, waited, body }
     }
 
     /// Hands the buffer back.
@@ -137,6 +141,11 @@ impl<'c> Wire<'c> {
     /// Whether a streamed response has begun and could be taken back.
     pub(super) fn is_held(&self) -> bool {
         self.held.get().is_some()
+    }
+
+    /// Whether a send has failed: the peer has gone, or takes nothing.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.get()
     }
 
     /// Takes the streamed response back; `false` when some of it has been sent.
@@ -202,25 +211,45 @@ impl<'c> Wire<'c> {
         if self.broken.get() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let result = send(self.stream, bytes);
-        self.broken.set(result.is_err());
+        let result = self.send_all(bytes);
+        if let Err(error) = &result {
+            self.broken.set(true);
+            if error.kind() == io::ErrorKind::TimedOut {
+                // Else the system would keep megabytes for a peer that does not take them, for
+                // minutes after this end has closed.
+                let _ = self.stream.set_linger(Some(Duration::ZERO));
+            }
+        }
         result
     }
-}
 
-/// Sends all of `bytes`. The socket's buffer takes most responses at once, and then no clock is
-/// read for the time-out.
-#[inline]
-fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
-    match stream.try_write(bytes) {
-        Ok(n) if n == bytes.len() => Ok(()),
-        Ok(n) => send_slowly(stream, bytes.get(n..).unwrap_or_default()),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => send_slowly(stream, bytes),
-        Err(error) => Err(error),
+    /// Sends all of `bytes`. The socket's buffer takes most responses at once, and then no clock is
+    /// read for the time-out.
+    #[inline]
+    fn send_all(&self, bytes: &[u8]) -> io::Result<()> {
+        match self.stream.try_write(bytes) {
+            Ok(n) if n == bytes.len() => Ok(()),
+            Ok(n) => self.send_slowly(bytes.get(n..).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.send_slowly(bytes),
+            Err(error) => Err(error),
+        }
     }
-}
 
-#[cold]
-fn send_slowly(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
-    stream.write_all(bytes)
+    #[cold]
+    fn send_slowly(&self, mut bytes: &[u8]) -> io::Result<()> {
+        let mut waited = self.waited.get();
+        while !bytes.is_empty() {
+            let mut stream = self.stream;
+            let sent = waited.wait(self.pace, |left| {
+                stream.set_write_timeout(Some(left))?;
+                stream.write(bytes)
+            })?;
+            if sent == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            bytes = bytes.get(sent..).unwrap_or_default();
+        }
+        self.waited.set(waited);
+        Ok(())
+    }
 }

@@ -266,7 +266,8 @@ impl BodyEncoder {
     }
 
     /// Ends a chunked body with trailer fields. Whether the peer cares for them, its field `TE`
-    /// says (RFC 9110 section 6.5.1). In a response without a body they are checked and dropped.
+    /// says (RFC 9110 section 6.5.1). In a response without a body, and to HTTP/1.0, they are checked and
+    /// dropped.
     ///
     /// # Errors
     ///
@@ -277,7 +278,7 @@ impl BodyEncoder {
         out: &mut Vec<u8>,
         trailers: impl IntoIterator<Item = (&'f str, &'f [u8])>,
     ) -> Result<(), EncodeError> {
-        if !matches!(self.form, Form::Chunked | Form::Suppressed) {
+        if !matches!(self.form, Form::Chunked | Form::Suppressed | Form::Raw) {
             return Err(EncodeError::Trailer);
         }
         let start = out.len();
@@ -289,7 +290,7 @@ impl BodyEncoder {
             }
         }
         out.extend_from_slice(b"\r\n");
-        if self.form == Form::Suppressed {
+        if self.form != Form::Chunked {
             out.truncate(start);
         }
         self.form = Form::Ended;

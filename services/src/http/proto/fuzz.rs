@@ -9,6 +9,7 @@ use super::date::DateLine;
 use super::fields::Fields;
 use super::framing::{self, Exchange, Framing};
 use super::head::{HeadParser, HeaderSlot, RequestHead, Version};
+use super::known::KnownFields;
 use super::limits::{HEADERS_MAX, Limits};
 use super::reject::Reject;
 use super::response::ResponseWriter;
@@ -68,17 +69,25 @@ pub fn parse_cut(
     Ok(None)
 }
 
-/// Parses heads one behind the other until one is not whole or not accepted. What the parser keeps
-/// of a head for the next one is forgotten each time, or not.
-pub fn parse_row(data: &[u8], limits: &Limits, forgets: bool) -> Vec<Result<OwnedHead, Reject>> {
+/// Parses heads one behind the other until one is not whole or not accepted. So many bytes of each come
+/// before the rest of it. What is known of a head is forgotten before the next one, or not.
+pub fn parse_row(
+    data: &[u8],
+    limits: &Limits,
+    forgets: bool,
+    first: usize,
+) -> Vec<Result<OwnedHead, Reject>> {
     let mut parser = HeadParser::new();
-    let mut slots = [HeaderSlot::EMPTY; HEADERS_MAX];
+    let mut known = KnownFields::new(HEADERS_MAX);
     let (mut start, mut row) = (0, Vec::new());
     loop {
         if forgets {
-            parser.forget();
+            known = KnownFields::new(HEADERS_MAX);
         }
-        match parser.parse_at(data, start, limits, &mut slots) {
+        let rest = data.get(start..).unwrap_or_default();
+        // One that is whole or refused already is so again.
+        let _ = parser.parse_known(rest.get(..first).unwrap_or(rest), limits, &mut known);
+        match parser.parse_known(rest, limits, &mut known) {
             Ok(Some((head, used))) => {
                 row.push(Ok(OwnedHead::new(&head, used)));
                 start += used;
@@ -156,7 +165,10 @@ fn fuzz_row(head: &[u8], data: &[u8], limits: &Limits) {
     let full = &b"GET http://row:5/ HTTP/1.1\r\n"[..];
     for ends in [[new, block], [old, block], [full, block], [new, &changed], [new, cut]] {
         let row = [head, &ends.concat(), new, block, data].concat();
-        assert_eq!(parse_row(&row, limits, false), parse_row(&row, limits, true), "a row of heads");
+        let alone = parse_row(&row, limits, true, 0);
+        for first in [0, head.len() / 2, head.len().saturating_sub(1), head.len() + 1] {
+            assert_eq!(parse_row(&row, limits, false, first), alone, "a row of heads, {first}");
+        }
     }
 }
 

@@ -5,8 +5,7 @@
 //! come, or at its first byte that no line may hold; target and `Host` are judged at the end of the
 //! head. All of that is fixed by positions in the stream, so cuts between reads change nothing.
 //!
-//! A client that pipelines sends the same fields again and again. Those of the last head are still in
-//! the buffer, so one comparison tells that the next head has them too; nothing is judged twice.
+//! A head whose fields are those of the last one is not judged again: see [`super::known`].
 //!
 //! ```text
 //!  CRLF*  GET /path?query HTTP/1.1 CRLF  name: value CRLF ... CRLF
@@ -15,6 +14,7 @@
 
 use super::authority::{Authority, Shape};
 use super::fields::{FieldId, Fields};
+use super::known::{Found, KnownFields};
 use super::limits::Limits;
 use super::reject::Reject;
 use super::scan::{self, PATH, QUERY, TOKEN};
@@ -80,21 +80,6 @@ pub struct HeadParser {
     host: usize,
     /// Set of [`FieldId::bit`]s.
     seen: u16,
-    /// The last head's fields, as long as the slots are theirs.
-    last: Option<Block>,
-}
-
-/// All field lines of a head and the line that ends it, with what was found in them.
-#[derive(Clone, Copy, Debug)]
-struct Block {
-    /// Where in the buffer they are.
-    start: usize,
-    len: usize,
-    fields: usize,
-    host: usize,
-    seen: u16,
-    /// Of `Host`, if it was there.
-    shape: Option<Shape>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +112,6 @@ impl HeadParser {
             fields: 0,
             host: 0,
             seen: 0,
-            last: None,
         }
     }
 
@@ -171,69 +155,55 @@ impl HeadParser {
         limits: &Limits,
         slots: &'a mut [HeaderSlot],
     ) -> Result<Option<(RequestHead<'a>, usize)>, Reject> {
-        // Nobody said that the last head's bytes are in front of these.
-        self.forget();
-        self.parse_at(bytes, 0, limits, slots)
+        let (window, head_max) = window(bytes, limits);
+        if self.phase == Phase::RequestLine && !self.request_line(window, head_max, limits)? {
+            return Ok(None);
+        }
+        let Some(used) = self.fields(window, head_max, limits, slots)? else { return Ok(None) };
+        let (head, _) = self.head(window, limits, slots, None)?;
+        *self = Self::new();
+        Ok(Some((head, used)))
     }
 
-    /// [`parse`](Self::parse) for the head that begins at an index of a buffer, in which the heads
-    /// before it still are. Before any byte of it is moved or written over comes a
-    /// [`forget`](Self::forget).
+    /// [`parse`](Self::parse) with slots that know the fields of the last head: those of a head that
+    /// repeats them are not judged again. The limits are always the same.
     ///
     /// # Errors
     ///
     /// As [`parse`](Self::parse).
-    #[inline]
-    pub fn parse_at<'a>(
+    #[inline(always)]
+    pub fn parse_known<'a>(
         &mut self,
-        buffer: &'a [u8],
-        start: usize,
+        bytes: &'a [u8],
         limits: &Limits,
-        slots: &'a mut [HeaderSlot],
+        known: &'a mut KnownFields,
     ) -> Result<Option<(RequestHead<'a>, usize)>, Reject> {
-        let bytes = buffer.get(start..).unwrap_or_default();
-        let head_max = limits.head_bytes_max.min(u32::MAX as usize);
-        let window = bytes.get(..head_max).unwrap_or(bytes);
+        let (window, head_max) = window(bytes, limits);
         if self.phase == Phase::RequestLine && !self.request_line(window, head_max, limits)? {
             return Ok(None);
         }
-        // The slots are about to be written, but for those of a head that repeats the last one.
-        let last = self.last.take().filter(|last| self.repeats(*last, buffer, window));
-        let used = match last {
-            Some(last) => {
-                (self.fields, self.host, self.seen) = (last.fields, last.host, last.seen);
-                self.block + last.len
+        // Once some of this head's fields are in the slots nothing is known.
+        let lines = window.get(self.block..).unwrap_or_default();
+        let KnownFields { slots, last } = known;
+        let (shape, used) = match last.find(lines) {
+            Some((found, len)) => {
+                (self.fields, self.host, self.seen) = (found.fields, found.host, found.seen);
+                (found.shape, self.block + len)
             }
-            None => match self.fields(window, head_max, limits, slots)? {
-                Some(used) => used,
-                None => return Ok(None),
-            },
+            None => {
+                last.forget();
+                let used = self.fields(window, head_max, limits, slots)?;
+                let Some(used) = used else { return Ok(None) };
+                (None, used)
+            }
         };
-        let (head, shape) = self.head(window, limits, slots, last.and_then(|last| last.shape))?;
-        let block = Block {
-            start: start + self.block,
-            len: used - self.block,
-            fields: self.fields,
-            host: self.host,
-            seen: self.seen,
-            shape,
-        };
-        *self = Self { last: Some(block), ..Self::new() };
+        let (head, shape) = self.head(window, limits, slots, shape)?;
+        if !last.is_known() {
+            let found = Found { fields: self.fields, host: self.host, seen: self.seen, shape };
+            last.keep(window.get(self.block..used).unwrap_or_default(), found);
+        }
+        *self = Self::new();
         Ok(Some((head, used)))
-    }
-
-    /// Says that the heads before the next one are no longer where they were.
-    pub fn forget(&mut self) {
-        self.last = None;
-    }
-
-    /// Whether the whole of the last head's fields follows the request line.
-    #[inline]
-    fn repeats(&self, last: Block, buffer: &[u8], window: &[u8]) -> bool {
-        scan::work(last.len);
-        let earlier = buffer.get(last.start..).and_then(|rest| rest.get(..last.len));
-        let now = window.get(self.block..).and_then(|rest| rest.get(..last.len));
-        earlier.is_some() && earlier == now
     }
 
     /// Reads empty lines and the request line; `false` when its end has not come.
@@ -280,7 +250,10 @@ impl HeadParser {
     #[inline]
     fn split_request_line(&mut self, line: &[u8], limits: &Limits) -> Result<(), Reject> {
         scan::work(line.len());
-        let method_len = scan::token_len(line, 0);
+        let method_len = match line {
+            [b'G', b'E', b'T', b' ', ..] => 3,
+            _ => scan::token_len(line, 0),
+        };
         if method_len == 0 || line.get(method_len) != Some(&b' ') {
             return Err(Reject::MethodSyntax);
         }
@@ -362,7 +335,7 @@ impl HeadParser {
     }
 
     /// Puts a whole head together and judges its target and `Host`, whose shape may be known.
-    #[inline]
+    #[inline(always)]
     fn head<'a>(
         &self,
         bytes: &'a [u8],
@@ -374,8 +347,6 @@ impl HeadParser {
         let (method, rest) = line.split_at_checked(self.method_len).unwrap_or_default();
         let method = Method::of(method);
         let target = rest.get(1..=self.target_len).unwrap_or_default();
-        // ASCII by the classes of its bytes.
-        let target = str::from_utf8(target).map_err(|_| Reject::RequestLineByte)?;
         let (target, authority) = Target::parse(target, self.path_len, method)?;
         if target.form() == TargetForm::Absolute(Scheme::Https) && !limits.https_targets {
             return Err(Reject::Misdirected);
@@ -399,6 +370,13 @@ impl HeadParser {
         };
         Ok((head, host.map(Authority::shape)))
     }
+}
+
+/// The bytes of which a head may consist, and how many there may be.
+#[inline]
+fn window<'a>(bytes: &'a [u8], limits: &Limits) -> (&'a [u8], usize) {
+    let head_max = limits.head_bytes_max.min(u32::MAX as usize);
+    (bytes.get(..head_max).unwrap_or(bytes), head_max)
 }
 
 /// The index of the CR when the byte at which the search stopped begins a line end; `None` when

@@ -62,6 +62,11 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time without progress in the reading of a body or in the writing of a response.
 pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Bytes in a second that a peer has to send of a body, or take of a response, on average and
+/// measured over the waits for it: else a byte just before each time-out would hold a connection for
+/// as long as the limit of the body lasts. The slowest links that people still use carry more.
+pub const RATE_MIN: u32 = 240;
+
 /// Time that a connection may stay open between two requests.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 

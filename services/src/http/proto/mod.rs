@@ -50,6 +50,7 @@ pub mod framing;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod head;
+pub mod known;
 pub mod limits;
 pub mod method;
 pub mod reject;

@@ -210,6 +210,45 @@ impl Drop for ResponseWriter<'_> {
     }
 }
 
+/// The head of the response that most requests get: 200, a type, a length, and nothing more to say.
+/// Up to the length it is the same for a second, so it is put together once.
+#[derive(Debug, Default)]
+pub(in crate::http) struct UsualHead(Vec<u8>);
+
+impl UsualHead {
+    /// Puts the head together for a whole line that says the type, and a date.
+    pub(in crate::http) fn set(&mut self, type_line: &[u8], date: &DateLine) {
+        self.0.clear();
+        push_status_line(&mut self.0, 200);
+        self.0.extend_from_slice(type_line);
+        self.0.extend_from_slice(date.as_bytes());
+        self.0.extend_from_slice(LENGTH);
+    }
+
+    /// Whether nothing about the request asks for another head.
+    #[inline]
+    pub(in crate::http) fn fits(exchange: &Exchange) -> bool {
+        exchange.keep_alive
+            && exchange.version == Version::Http11
+            && exchange.method == MethodKind::Other
+    }
+
+    /// Adds a whole response.
+    #[inline]
+    pub(in crate::http) fn push(&self, out: &mut Vec<u8>, body: &[u8]) {
+        const EMPTY_LINE: &[u8] = b"\r\n\r\n";
+        let (digits, start) = status::decimal(body.len() as u64);
+        out.reserve(self.0.len() + digits.len() + EMPTY_LINE.len() + body.len());
+        out.extend_from_slice(&self.0);
+        out.extend_from_slice(digits.get(start..).unwrap_or_default());
+        out.extend_from_slice(EMPTY_LINE);
+        out.extend_from_slice(body);
+    }
+}
+
+/// The start of the line that says how long a body is.
+const LENGTH: &[u8] = b"Content-Length: ";
+
 /// What a peer that expects it gets before it sends its body (RFC 9110 section 10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -284,7 +323,7 @@ fn check_value(value: &[u8]) -> Result<(), EncodeError> {
 #[inline]
 fn push_length(out: &mut Vec<u8>, length: u64) {
     let (digits, start) = status::decimal(length);
-    out.extend_from_slice(b"Content-Length: ");
+    out.extend_from_slice(LENGTH);
     out.extend_from_slice(digits.get(start..).unwrap_or_default());
     out.extend_from_slice(b"\r\n");
 }

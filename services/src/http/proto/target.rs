@@ -34,17 +34,18 @@ pub enum TargetForm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
     form: TargetForm,
-    path: &'a str,
-    query: Option<&'a str>,
+    /// ASCII, as the query is. They become text when somebody asks for it: many handlers do not.
+    path: &'a [u8],
+    query: Option<&'a [u8]>,
 }
 
 impl<'a> Target<'a> {
     /// Reads a target whose bytes have been checked, and the authority that it names; `path_len` is
     /// where its first `?` is.
     #[inline(always)]
-    pub(super) fn parse(target: &'a str, path_len: usize, method: Method<'_>) -> Parsed<'a> {
+    pub(super) fn parse(target: &'a [u8], path_len: usize, method: Method<'_>) -> Parsed<'a> {
         // Nearly all of them are a path.
-        if !target.starts_with('/') || method == Method::Connect {
+        if !target.starts_with(b"/") || method == Method::Connect {
             return Self::parse_other(target, path_len, method);
         }
         let (path, query) = split_query(target, path_len);
@@ -52,10 +53,10 @@ impl<'a> Target<'a> {
     }
 
     #[cold]
-    fn parse_other(target: &'a str, path_len: usize, method: Method<'_>) -> Parsed<'a> {
+    fn parse_other(target: &'a [u8], path_len: usize, method: Method<'_>) -> Parsed<'a> {
         match target {
             _ if method == Method::Connect => connect(target),
-            "*" if method == Method::Options => {
+            b"*" if method == Method::Options => {
                 Ok((Self { form: TargetForm::Asterisk, path: target, query: None }, None))
             }
             _ => absolute(target, path_len, method),
@@ -73,20 +74,20 @@ impl<'a> Target<'a> {
     /// 3.2.4); CONNECT has the empty one.
     #[inline]
     pub fn path(self) -> &'a str {
-        self.path
+        str::from_utf8(self.path).unwrap_or_default()
     }
 
     /// What follows the first `?`, not decoded; `Some("")` for a target that ends with it.
     #[inline]
     pub fn query(self) -> Option<&'a str> {
-        self.query
+        self.query.map(|query| str::from_utf8(query).unwrap_or_default())
     }
 }
 
 type Parsed<'a> = Result<(Target<'a>, Option<Authority<'a>>), Reject>;
 
 #[inline]
-fn split_query(target: &str, path_len: usize) -> (&str, Option<&str>) {
+fn split_query(target: &[u8], path_len: usize) -> (&[u8], Option<&[u8]>) {
     match target.split_at_checked(path_len) {
         Some((path, rest)) => (path, rest.get(1..)),
         None => (target, None),
@@ -94,19 +95,20 @@ fn split_query(target: &str, path_len: usize) -> (&str, Option<&str>) {
 }
 
 /// CONNECT names a host and a port, which must not be left out (RFC 9110 section 9.3.6).
-fn connect(target: &str) -> Parsed<'_> {
-    let authority = Authority::parse(target.as_bytes()).ok_or(Reject::TargetForm)?;
+fn connect(target: &[u8]) -> Parsed<'_> {
+    let authority = Authority::parse(target).ok_or(Reject::TargetForm)?;
     match authority.port() {
         None | Some(0) => Err(Reject::TargetForm),
         Some(_) => {
-            let target = Target { form: TargetForm::Authority, path: "", query: None };
+            let target = Target { form: TargetForm::Authority, path: b"", query: None };
             Ok((target, Some(authority)))
         }
     }
 }
 
-fn absolute<'a>(target: &'a str, path_len: usize, method: Method<'_>) -> Parsed<'a> {
+fn absolute<'a>(target: &'a [u8], path_len: usize, method: Method<'_>) -> Parsed<'a> {
     let (before, query) = split_query(target, path_len);
+    let before = str::from_utf8(before).map_err(|_| Reject::RequestLineByte)?;
     let (scheme, rest) = before.split_once("://").ok_or(Reject::TargetForm)?;
     let scheme = match scheme {
         _ if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
@@ -121,7 +123,8 @@ fn absolute<'a>(target: &'a str, path_len: usize, method: Method<'_>) -> Parsed<
         ("", _, _) => "/",
         _ => path,
     };
-    Ok((Target { form: TargetForm::Absolute(scheme), path, query }, Some(authority)))
+    let form = TargetForm::Absolute(scheme);
+    Ok((Target { form, path: path.as_bytes(), query }, Some(authority)))
 }
 
 #[cfg(test)]

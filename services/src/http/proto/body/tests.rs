@@ -151,12 +151,15 @@ fn trailers_that_may_be_sent() {
     }
     body.finish_with_trailers(&mut out, [("Server-Timing", &b"total;dur=1"[..])]).unwrap();
     assert_eq!(out, b"0\r\nServer-Timing: total;dur=1\r\n\r\n");
-    for form in [Form::Length(0), Form::Raw, Form::Ended] {
+    for form in [Form::Length(0), Form::Ended] {
         let refused = encoder(form).finish_with_trailers(&mut out, []);
         assert_eq!(refused, Err(EncodeError::Trailer));
     }
-    let (mut out, mut body) = (Vec::new(), encoder(Form::Suppressed));
-    body.write(&mut out, b"dropped").unwrap();
-    body.finish_with_trailers(&mut out, [("X", &b"y"[..])]).unwrap();
-    assert!(out.is_empty() && body.keep_alive());
+    for (form, left) in [(Form::Suppressed, &b""[..]), (Form::Raw, b"body")] {
+        let (mut out, mut body) = (Vec::new(), encoder(form));
+        body.write(&mut out, b"body").unwrap();
+        assert!(body.finish_with_trailers(&mut out, [("X", &b"\r"[..])]).is_err());
+        body.finish_with_trailers(&mut out, [("X", &b"y"[..])]).unwrap();
+        assert_eq!((&*out, body.keep_alive()), (left, true), "no place for trailers");
+    }
 }

@@ -329,13 +329,13 @@ fn fields_that_are_repeated_are_compared_and_not_judged_again() {
     let first = format!("GET / HTTP/1.1\r\n{fields}");
     let both = format!("{first}POST /longer?than=that HTTP/1.1\r\n{fields}");
     let mut row = Vec::new();
-    let work = work_of(|| row = parse_row(both.as_bytes(), &Limits::DEFAULT, false));
+    let work = work_of(|| row = parse_row(both.as_bytes(), &Limits::DEFAULT, false, 0));
     let [Ok(head), Ok(second)] = &row[..] else { panic!("{row:?}") };
     assert_eq!((&head.fields, &head.authority), (&second.fields, &second.authority));
     assert_eq!((second.method.as_str(), second.target.0.as_str()), ("POST", "/longer"));
-    let alone = work_of(|| drop(parse_row(first.as_bytes(), &Limits::DEFAULT, false)));
+    let alone = work_of(|| drop(parse_row(first.as_bytes(), &Limits::DEFAULT, false, 0)));
     assert!(work < alone + fields.len() + 100, "{work} for two, {alone} for one");
     // The second head is the longer one; its limit holds however its fields were found.
     let limits = Limits { head_bytes_max: head.used + 5, ..Limits::DEFAULT };
-    assert_eq!(parse_row(both.as_bytes(), &limits, false)[1], Err(Reject::HeadTooLarge));
+    assert_eq!(parse_row(both.as_bytes(), &limits, false, 0)[1], Err(Reject::HeadTooLarge));
 }

@@ -324,3 +324,35 @@ fn f11_e12_refusals_close() {
     }
     assert_eq!(Exchange::REJECTED.framing, Framing::None);
 }
+
+#[test]
+fn the_usual_head_is_what_the_writer_writes() {
+    let date = DateLine::new(784_111_777);
+    let line = b"Content-Type: text/plain; charset=utf-8\r\n";
+    let mut usual = UsualHead::default();
+    // Put together anew, as each second.
+    usual.set(b"Content-Type: x\r\n", &DateLine::new(0));
+    usual.set(line, &date);
+    let exchange = Exchange { keep_alive: true, ..Exchange::REJECTED };
+    assert!(UsualHead::fits(&exchange));
+    for len in [0, 1, 9, 10, 13, 999, 1000, 16_384] {
+        let body = vec![b'x'; len];
+        let (mut written, mut pushed) = (b"before".to_vec(), b"before".to_vec());
+        let mut writer = ResponseWriter::start(&mut written, &exchange, 200).unwrap();
+        writer.known_line(line);
+        let mut encoder = writer.finish(BodySize::Length(len as u64), &date).unwrap();
+        encoder.write(&mut written, &body).unwrap();
+        encoder.finish(&mut written).unwrap();
+        assert!(encoder.keep_alive());
+        usual.push(&mut pushed, &body);
+        assert_eq!(pushed, written, "{len}");
+    }
+    for other in [
+        Exchange { keep_alive: false, ..exchange },
+        Exchange { version: Version::Http10, ..exchange },
+        Exchange { method: MethodKind::Head, ..exchange },
+        Exchange { method: MethodKind::Connect, ..exchange },
+    ] {
+        assert!(!UsualHead::fits(&other), "{other:?}");
+    }
+}
