@@ -17,9 +17,11 @@ mod listen;
 mod networks;
 mod pool;
 mod queries;
+mod simple;
 mod tls;
 mod transactions;
 mod types_vs_psql;
+mod unsent;
 
 use cede::postgres::Client;
 

@@ -349,6 +349,8 @@ fn a_result_beyond_its_limit_is_an_error() {
             assert_eq!(client.query(sql, &[&500]).unwrap().len(), 500);
             let error = client.query(sql, &[&5000]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+            let error = client.simple_query(&sql.replace("$1", "5000")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
             assert!(!client.is_closed());
             assert_eq!(client.query(sql, &[&500]).unwrap().len(), 500);
             // A message cannot be skipped.

@@ -174,6 +174,28 @@ fn savepoints_roll_back_their_part() {
 }
 
 #[test]
+fn a_savepoint_that_hides_an_error_takes_only_its_own_part_along() {
+    with_client(|client| {
+        let insert = table(&client, "hidden");
+        client
+            .transaction(|tx| {
+                tx.execute(&insert, &[&1])?;
+                let result = tx.transaction(|sp| {
+                    sp.execute(&insert, &[&2])?;
+                    let _ = sp.query("select 1/0", &[]);
+                    Ok::<_, Error>(())
+                });
+                let error = result.unwrap_err();
+                assert_eq!(error.code().map(SqlState::code), Some("25P02"), "{error}");
+                tx.execute(&insert, &[&3])
+            })
+            .unwrap();
+        assert_eq!(count(&client, "hidden"), 2);
+        assert_eq!(client.metrics().connects, 1);
+    });
+}
+
+#[test]
 fn others_wait_for_the_end_of_a_transaction() {
     with_client(|client| {
         let insert = table(&client, "t7");

@@ -270,7 +270,8 @@ impl Client {
     }
 
     /// Executes statements without parameters, separated by semicolons, as one text. Unless they say
-    /// otherwise they are one transaction. Rows are dropped.
+    /// otherwise they are one transaction. Rows are dropped; [`simple_query`](Self::simple_query)
+    /// returns them.
     ///
     /// # Errors
     ///
@@ -278,16 +279,20 @@ impl Client {
     /// [`transaction`](Self::transaction).
     pub fn batch_execute(&self, sql: &str) -> Result<(), Error> {
         let span = span(sql);
+        let request = self.simple_to_end(sql, Want::Count)?;
+        span.record("rows", request.affected());
+        Ok(())
+    }
+
+    /// Executes a text in the simple protocol to its end.
+    pub(super) fn simple_to_end(&self, sql: &str, want: Want) -> Result<Request, Error> {
         let mut attempts = 0;
         loop {
             let turn = self.turn()?;
-            let request = self.on_connection(|connection| self.simple(connection, sql))?;
+            let request = self.on_connection(|connection| self.simple(connection, sql, want))?;
             drop(turn);
             match request.finish() {
-                Ok(()) => {
-                    span.record("rows", request.affected());
-                    return Ok(());
-                }
+                Ok(()) => return Ok(request),
                 Err(_) if self.may_repeat(&request, &mut attempts) => {}
                 Err(error) => return Err(error),
             }
@@ -295,7 +300,12 @@ impl Client {
     }
 
     /// Sends a text in the simple protocol.
-    pub(super) fn simple(&self, connection: &Rc<Connection>, sql: &str) -> Result<Request, Error> {
+    pub(super) fn simple(
+        &self,
+        connection: &Rc<Connection>,
+        sql: &str,
+        want: Want,
+    ) -> Result<Request, Error> {
         let own = self.own.as_deref();
         if own.is_some_and(|own| own.begin_sql().is_some()) {
             // What begins the transaction is of the other protocol, and ends in a Sync.
@@ -305,7 +315,7 @@ impl Client {
             });
             begun?.finish()?;
         }
-        connection.request(Want::Count, None, own, |out| encode::simple(sql, out))
+        connection.request(want, None, own, |out| encode::simple(sql, out))
     }
 
     /// Runs `f` in a transaction, which owns the connection as long: requests of other fibers wait
@@ -509,7 +519,7 @@ impl fmt::Debug for Client {
 
 /// A span for a statement: its text, never a value. It is not entered, for other fibers run while
 /// this one waits.
-fn span(sql: &str) -> Span {
+pub(super) fn span(sql: &str) -> Span {
     let mut end = sql.len().min(SPAN_SQL_BYTES_MAX);
     while !sql.is_char_boundary(end) {
         end -= 1;

@@ -197,7 +197,7 @@ impl Connection {
         let words = self.last_words.take();
         let queue = self.queue.take();
         for (place, pending) in queue.iter().enumerate() {
-            let was_sent = pending.start < taken;
+            let was_sent = pending.start.get() < taken;
             // What the server said last, it said of what it was doing.
             let said = words.clone().filter(|words| place == 0 && words.as_db_error().is_some());
             let error = said.unwrap_or_else(|| match &words {
@@ -367,7 +367,7 @@ impl Connection {
             if !self.is_calm() {
                 continue;
             }
-            let start = self.outbox.appended();
+            let (start, len) = (self.outbox.appended(), scratch.len());
             self.outbox
                 .gather(|out| {
                     out.extend_from_slice(&scratch);
@@ -375,14 +375,16 @@ impl Connection {
                 })
                 .map_err(|_| self.closed_before_send())?;
             self.counters.requests.add(1);
-            self.counters.bytes_sent.add(scratch.len() as u64);
+            self.counters.bytes_sent.add(len as u64);
             if scratch.capacity() <= SCRATCH_BYTES_KEPT {
                 self.scratch.set(scratch);
             }
             let serial = self.serial.get() + 1;
             self.serial.set(serial);
-            let pending =
-                Rc::new(Pending::new(want, statement.cloned(), own.is_some(), serial, start));
+            let statement = statement.cloned();
+            let own_status = own.map(Own::status);
+            let pending = Pending::new(want, statement, own_status, serial, start, len);
+            let pending = Rc::new(pending);
             self.queue.borrow_mut().push_back(Rc::clone(&pending));
             if let Some(own) = own {
                 own.has_sent(&pending);
@@ -390,6 +392,35 @@ impl Connection {
             self.send_in_time();
             return Ok(Request::new(Rc::clone(self), pending));
         }
+    }
+
+    /// Takes a request back that was given up before the writer has taken it.
+    #[cold]
+    pub(super) fn take_back(&self, pending: &Pending) -> bool {
+        let mut queue = self.queue.borrow_mut();
+        let Ok(place) = queue.binary_search_by_key(&pending.serial, |pending| pending.serial)
+        else {
+            return false;
+        };
+        if !self.outbox.take_back(pending.start.get(), pending.len) {
+            return false;
+        }
+        queue.remove(place);
+        for behind in queue.range(place..) {
+            behind.start.set(behind.start.get() - pending.len as u64);
+        }
+        let left = queue.len();
+        drop(queue);
+        pending.take_back();
+        self.counters.requests.subtract(1);
+        self.counters.bytes_sent.subtract(pending.len as u64);
+        if pending.own.is_some() {
+            // Others of its transaction may wait until that has begun.
+            self.wake_waiting();
+        } else {
+            self.one_less(left);
+        }
+        true
     }
 
     /// Requests that are sent and not answered.

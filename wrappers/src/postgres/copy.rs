@@ -127,7 +127,7 @@ impl Command {
             Ok(Self { request, copying: Some(connection.copy()) })
         })?;
         let mut first = command.request.next_or_error()?;
-        if has_begin.get() && matches!(first, Some(Item::Complete)) {
+        if has_begin.get() && matches!(first, Some(Item::Complete(_))) {
             first = command.request.next_or_error()?;
         }
         match first {
@@ -155,6 +155,9 @@ impl Command {
     /// destructor can do it.
     fn end(&mut self, last: &[u8]) {
         let Some(copying) = self.copying.take() else { return };
+        if self.request.was_taken_back() {
+            return;
+        }
         let mut bytes = BytesMut::from(last);
         encode::sync(&mut bytes);
         // It fails when the connection has ended, which the answer tells.

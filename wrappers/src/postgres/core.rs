@@ -148,7 +148,6 @@ impl Core {
                 if !connection.is_closed() {
                     return Ok(connection);
                 }
-                // One of an earlier attempt says nothing of now.
                 if has_waited
                     && let Some((error, true)) = &*self.failure.borrow()
                     && !self.is_connecting.get()
@@ -167,10 +166,12 @@ impl Core {
         });
         // The reason why it failed says more than that it took too long.
         match (result, &*self.failure.borrow()) {
-            (Err(error), Some((failure, _)))
-                if error.is_timeout() && started.elapsed() >= timeout =>
-            {
-                Err(failure.clone())
+            (Err(error), Some((failure, _))) if error.is_timeout() => {
+                if started.elapsed() >= timeout {
+                    return Err(failure.clone());
+                }
+                let text = format!("the deadline has passed; the last attempt: {failure}");
+                Err(error.with_message(text))
             }
             (result, _) => result,
         }
@@ -181,6 +182,8 @@ impl Core {
         if self.is_connecting.replace(true) {
             return Ok(());
         }
+        // One of an earlier outage says nothing of this one.
+        self.failure.take();
         let core = Rc::downgrade(self);
         let host = self.host();
         let name = format!("postgres {host} connector");
@@ -210,7 +213,6 @@ impl Core {
         let mut backoff = Backoff::new();
         loop {
             let Some(this) = core.upgrade() else { return };
-            this.failure.take();
             let config = this.config.clone();
             let (counters, hooks) = (Rc::clone(&this.counters), Rc::clone(&this.hooks));
             drop(this);

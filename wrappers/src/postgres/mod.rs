@@ -24,6 +24,7 @@ mod prepare;
 mod reader;
 mod request;
 mod row;
+mod simple;
 mod socket;
 mod sqlstate;
 mod startup;
@@ -53,6 +54,7 @@ pub use listen::{
 pub use metrics::Metrics;
 pub use pool::{Pool, PooledClient};
 pub use row::{Row, RowIndex};
+pub use simple::{SimpleQueryMessage, SimpleQueryRow};
 pub use sqlstate::SqlState;
 pub use statement::{Column, Statement, ToStatement};
 pub use transaction::{IsolationLevel, Transaction, TransactionBuilder};

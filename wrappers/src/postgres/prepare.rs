@@ -95,14 +95,16 @@ impl Connection {
         let request = self.request(Want::Description, None, own, |out| {
             encode::prepare(&name, sql, types, &closing, out)
         });
-        let described = match request {
-            Err(error) => {
-                // Nothing was sent.
-                self.closing.borrow_mut().extend(closing);
-                Err(error)
+        let (described, was_sent) = match request {
+            Err(error) => (Err(error), false),
+            Ok(request) => {
+                let described = request.finish().and_then(|()| self.described(&request, own));
+                (described, !request.was_taken_back())
             }
-            Ok(request) => request.finish().and_then(|()| self.described(&request, own)),
         };
+        if !was_sent {
+            self.closing.borrow_mut().extend(closing);
+        }
         match described {
             Ok((params, columns)) => {
                 let id = self.id;

@@ -24,6 +24,9 @@ use super::statement::Statement;
 
 /// The longest time for the cancel request of a runtime that shuts down.
 const LAST_CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
+/// What a server says of a statement that took too long. It has the SQLSTATE of one that was
+/// cancelled, and nothing else that differs but a text, which some servers have in another language.
+const STATEMENT_TIMEOUT: &str = "canceling statement due to statement timeout";
 
 impl Connection {
     /// The life of the reader. `read` was read already.
@@ -133,6 +136,10 @@ impl Connection {
             return Ok(());
         }
         let (Want::Rows | Want::Stream, Some(statement)) = (head.want, &head.statement) else {
+            if head.want == Want::Texts {
+                head.push(Item::Data(input.take(body)));
+                self.limit_result(&head);
+            }
             return Ok(());
         };
         let Some(row) = Row::new(statement, input.take(body)) else {
@@ -146,17 +153,22 @@ impl Connection {
             return self.wait_for_consumer(&head);
         }
         head.push_row(row);
-        if head.bytes.get() > self.limits.result_bytes_max {
-            let max = self.limits.result_bytes_max;
+        self.limit_result(&head);
+        Ok(())
+    }
+
+    #[inline]
+    fn limit_result(&self, head: &Pending) {
+        let max = self.limits.result_bytes_max;
+        if head.bytes.get() > max {
             let message = format!(
                 "a result of more than {max} bytes; use query_each, or raise the limit \
                  (result_bytes_max)"
             );
-            head.rows.take();
+            head.drop_result();
             let error = Error::new(ErrorKind::Limit, Phase::Receive, message);
             head.set_error(error.at(&self.host).maybe_run(true));
         }
-        Ok(())
     }
 
     /// Holds up the connection until the consumer has taken enough.
@@ -188,17 +200,18 @@ impl Connection {
         let head = self.head(b'C')?;
         let Some((0, tag)) = body.split_last() else { return Err(unexpected(b'C')) };
         head.has_begun.set(true);
-        head.affected.set(affected(tag));
+        let affected = affected(tag);
+        head.affected.set(affected);
         head.was_rollback.set(tag == b"ROLLBACK");
-        Self::complete(&head);
+        Self::complete(&head, affected);
         Ok(())
     }
 
     /// A command is over. What belongs to COPY hears of it before its Sync.
     #[inline]
-    fn complete(head: &Pending) {
-        if head.want == Want::Copy && !head.is_abandoned() {
-            head.push(Item::Complete);
+    fn complete(head: &Pending, affected: u64) {
+        if matches!(head.want, Want::Copy | Want::Texts) && !head.is_abandoned() {
+            head.push(Item::Complete(affected));
         }
     }
 
@@ -213,7 +226,9 @@ impl Connection {
             self.counters.abandoned.add(1);
             self.canceller.one_less();
         }
-        if status != b'I' && !head.is_own {
+        if let Some(own) = &head.own {
+            own.set(status);
+        } else if status != b'I' {
             let message = "a statement has begun a transaction on a connection that fibers share; \
                  use `transaction`. The connection is closed and the transaction rolled back";
             let error = Error::new(ErrorKind::State, Phase::Execute, message).at(&self.host);
@@ -241,7 +256,7 @@ impl Connection {
             Message::EmptyQueryResponse => {
                 let head = self.head(tag)?;
                 head.has_begun.set(true);
-                Self::complete(&head);
+                Self::complete(&head, 0);
             }
             Message::ErrorResponse(body) => {
                 let error = DbError::parse(&mut body.fields()).map_err(malformed)?;
@@ -260,7 +275,7 @@ impl Connection {
             Message::ParameterDescription(_) | Message::RowDescription(_) | Message::NoData => {
                 let head = self.head(tag)?;
                 head.has_begun.set(true);
-                if head.want == Want::Description && !head.is_abandoned() {
+                if matches!(head.want, Want::Description | Want::Texts) && !head.is_abandoned() {
                     head.push(Item::Message(message));
                 }
             }
@@ -316,7 +331,9 @@ impl Connection {
             Want::Copy => Phase::Copy,
             _ => Phase::Execute,
         };
-        let is_hit = *error.code() == SqlState::QUERY_CANCELED && self.canceller.has_hit(&head);
+        let is_hit = *error.code() == SqlState::QUERY_CANCELED
+            && error.message() != STATEMENT_TIMEOUT
+            && self.canceller.has_hit(&head);
         if is_hit {
             head.again.set(Again::Hit);
         } else if is_stale(&error) {
