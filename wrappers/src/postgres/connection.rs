@@ -95,14 +95,33 @@ impl Connection {
     ///
     /// Those of [`Builder::spawn_detached`].
     pub(super) fn start_on(
-        opened: Opened,
+        mut opened: Opened,
         config: &Config,
         counters: Rc<Counters>,
         hooks: Rc<Hooks>,
     ) -> Result<Rc<Self>, Error> {
-        let Opened { stream, process_id, secret_key, parameters, host, cancel, rest } = opened;
+        let rest = std::mem::take(&mut opened.rest);
         counters.connects.add(1);
-        let this = Rc::new(Self {
+        let this = Self::new(opened, config, counters, hooks);
+        let there = Rc::clone(&this);
+        this.fiber("reader", move || there.read(&rest))?;
+        let there = Rc::clone(&this);
+        let started = this.fiber("writer", move || there.write());
+        if let Err(error) = started {
+            this.fail(error.clone());
+            return Err(error);
+        }
+        Ok(this)
+    }
+
+    pub(super) fn new(
+        opened: Opened,
+        config: &Config,
+        counters: Rc<Counters>,
+        hooks: Rc<Hooks>,
+    ) -> Rc<Self> {
+        let Opened { stream, process_id, secret_key, parameters, host, cancel, .. } = opened;
+        Rc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             host,
             stream,
@@ -129,16 +148,7 @@ impl Connection {
             limits: config.limits.clone(),
             counters,
             hooks,
-        });
-        let there = Rc::clone(&this);
-        this.fiber("reader", move || there.read(&rest))?;
-        let there = Rc::clone(&this);
-        let started = this.fiber("writer", move || there.write());
-        if let Err(error) = started {
-            this.fail(error.clone());
-            return Err(error);
-        }
-        Ok(this)
+        })
     }
 
     /// Starts a fiber that belongs to the connection.

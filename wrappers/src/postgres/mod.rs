@@ -13,6 +13,8 @@ mod core;
 mod db_error;
 mod encode;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gather;
 mod input;
 mod limits;

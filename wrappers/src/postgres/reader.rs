@@ -13,10 +13,12 @@ use bytes::{BufMut, BytesMut};
 use cede_fiber::{Park, Wait, WaitKind, is_cancelled, shield};
 use postgres_protocol::message::backend::Message;
 
+use super::config::is_utf8;
 use super::connection::Connection;
 use super::db_error::{DbError, Severity};
 use super::error::{Error, ErrorKind, Phase};
 use super::input::Input;
+use super::limits::PARAMETERS_MAX;
 use super::pending::{Again, Item, Pending, Want};
 use super::row::Row;
 use super::sqlstate::SqlState;
@@ -107,7 +109,7 @@ impl Connection {
     }
 
     /// Hands over all messages that are complete.
-    fn take_messages(&self, input: &mut Input) -> Result<(), Error> {
+    pub(super) fn take_messages(&self, input: &mut Input) -> Result<(), Error> {
         while let Some((tag, body)) = input.next().map_err(malformed)? {
             match tag {
                 b'D' => self.data_row(input, body)?,
@@ -268,9 +270,8 @@ impl Connection {
             }
             Message::NotificationResponse(body) => self.hooks.notify(&body),
             Message::ParameterStatus(body) => {
-                let name = body.name().map_err(malformed)?.to_owned();
-                let value = body.value().map_err(malformed)?.to_owned();
-                self.parameters.borrow_mut().insert(name, value);
+                let name = body.name().map_err(malformed)?;
+                self.parameter(name, body.value().map_err(malformed)?)?;
             }
             Message::ParameterDescription(_) | Message::RowDescription(_) | Message::NoData => {
                 let head = self.head(tag)?;
@@ -308,6 +309,23 @@ impl Connection {
                 }
             }
             _ => return Err(unexpected(tag)),
+        }
+        Ok(())
+    }
+
+    /// A setting of the session is another one.
+    fn parameter(&self, name: &str, value: &str) -> Result<(), Error> {
+        if name == "client_encoding" && !is_utf8(value) {
+            let message = "a statement has set client_encoding to something else than UTF8; texts \
+                 would be stored as others. The connection is closed";
+            return Err(Error::new(ErrorKind::State, Phase::Receive, message));
+        }
+        let mut parameters = self.parameters.borrow_mut();
+        parameters.insert(name.to_owned(), value.to_owned());
+        if parameters.len() > PARAMETERS_MAX {
+            parameters.clear();
+            let message = format!("the server reports more than {PARAMETERS_MAX} settings");
+            return Err(Error::protocol(Phase::Receive, message));
         }
         Ok(())
     }

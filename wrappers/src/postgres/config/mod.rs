@@ -17,6 +17,7 @@ pub(crate) use options::{AuthMethod, AuthMethods};
 pub use options::{
     ChannelBinding, Host, LoadBalanceHosts, SslMode, SslRootCert, TargetSessionAttrs,
 };
+pub(crate) use parse::is_utf8;
 pub(crate) use passfile::{Wanted, find_password};
 
 use super::limits::Limits;

@@ -228,7 +228,7 @@ impl Config {
                 }
             }
             "client_encoding" => {
-                if !matches!(&*text.to_ascii_lowercase(), "utf8" | "utf-8" | "unicode" | "auto") {
+                if !is_utf8(text) && text != "auto" {
                     return Err(must_be(key, "UTF8: strings are UTF-8 here"));
                 }
             }
@@ -240,6 +240,11 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether this is a name of the one encoding that is used here.
+pub(crate) fn is_utf8(encoding: &str) -> bool {
+    ["utf8", "utf-8", "unicode"].iter().any(|name| encoding.eq_ignore_ascii_case(name))
 }
 
 fn must_be(key: &str, what: &str) -> Error {
