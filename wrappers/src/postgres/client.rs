@@ -250,7 +250,10 @@ impl Client {
                 }
                 // Rows that were handed out cannot be taken back.
                 Err(_) if rows == 0 && self.may_repeat(&request, &mut attempts) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    record_error(&span, &error);
+                    return Err(error.into());
+                }
             }
         }
     }
@@ -279,7 +282,8 @@ impl Client {
     /// [`transaction`](Self::transaction).
     pub fn batch_execute(&self, sql: &str) -> Result<(), Error> {
         let span = span(sql);
-        let request = self.simple_to_end(sql, Want::Count)?;
+        let request = self.simple_to_end(sql, Want::Count);
+        let request = request.inspect_err(|error| record_error(&span, error))?;
         span.record("rows", request.affected());
         Ok(())
     }
@@ -370,6 +374,14 @@ impl Client {
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<String> {
         self.core.current().parameters.borrow().get(name).cloned()
+    }
+
+    /// Forgets what is known of types that are not built in, and the statements that use them, as
+    /// after `ALTER TYPE .. ADD VALUE`. A new connection knows nothing of the kind.
+    pub fn clear_type_cache(&self) {
+        let connection = self.core.current();
+        connection.types.take();
+        connection.forget_all();
     }
 
     /// Whether the connection was lost; the next call makes a new one.
@@ -482,9 +494,11 @@ impl Client {
         let span = span(statement.sql());
         let request = self.execute_to_end(statement, params, want);
         match &request {
-            Ok(request) => span.record("rows", request.affected()),
-            Err(error) => span.record("error", field::display(error)),
-        };
+            Ok(request) => {
+                span.record("rows", request.affected());
+            }
+            Err(error) => record_error(&span, error),
+        }
         request
     }
 
@@ -515,6 +529,14 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("host", &self.host()).finish_non_exhaustive()
     }
+}
+
+/// What went wrong, without the server's words: they may hold values.
+pub(super) fn record_error(span: &Span, error: &Error) {
+    match error.code() {
+        Some(code) => span.record("error", code.code()),
+        None => span.record("error", field::debug(error.kind())),
+    };
 }
 
 /// A span for a statement: its text, never a value. It is not entered, for other fibers run while

@@ -123,13 +123,18 @@ impl Connection {
         request: &Request,
         own: Option<&Own>,
     ) -> Result<(Vec<Type>, Vec<Column>), Error> {
-        let malformed = |error| Error::io(Phase::Prepare, error).at(&self.host);
+        let malformed = |error: std::io::Error| Error::io(Phase::Prepare, error).at(&self.host);
         let (mut params, mut columns) = (Vec::new(), Vec::new());
         while let Some(item) = request.next()? {
             match item {
                 Item::Message(Message::ParameterDescription(body)) => {
                     let mut oids = body.parameters();
-                    while let Some(oid) = oids.next().map_err(malformed)? {
+                    // A server counts in 16 bits, and 65,536 as none.
+                    let too_many = |error| {
+                        let text = format!("{error}; has it more than 65,535 parameters?");
+                        malformed(error).with_message(text)
+                    };
+                    while let Some(oid) = oids.next().map_err(too_many)? {
                         params.push(self.type_of(oid, own, 0)?);
                     }
                 }
@@ -150,6 +155,12 @@ impl Connection {
             }
         }
         Ok((params, columns))
+    }
+
+    /// All statements are to be prepared again.
+    pub(super) fn forget_all(&self) {
+        let forgotten = self.statements.forget_all();
+        self.closing.borrow_mut().extend(forgotten.iter().map(|statement| statement.name().into()));
     }
 
     /// The server does not take this statement as it was prepared.

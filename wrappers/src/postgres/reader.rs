@@ -205,6 +205,10 @@ impl Connection {
         let affected = affected(tag);
         head.affected.set(affected);
         head.was_rollback.set(tag == b"ROLLBACK");
+        if matches!(tag, b"DISCARD ALL" | b"DEALLOCATE ALL") {
+            // Within a transaction the next statement could not be sent once more.
+            drop(self.statements.forget_all());
+        }
         Self::complete(&head, affected);
         Ok(())
     }

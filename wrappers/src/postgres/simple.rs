@@ -10,7 +10,7 @@ use bytes::Bytes;
 use fallible_iterator::FallibleIterator;
 use postgres_protocol::message::backend::{Message, RowDescriptionBody};
 
-use super::client::{Client, span};
+use super::client::{Client, record_error, span};
 use super::error::{Error, Phase};
 use super::pending::{Item, Want};
 use super::row::{Row, RowIndex};
@@ -59,8 +59,8 @@ impl SimpleQueryRow {
     ///
     /// # Panics
     ///
-    /// When there is no such column, and when its text is not UTF-8, which only a database without
-    /// an encoding (`SQL_ASCII`) can have. [`try_get`](Self::try_get) returns an error instead.
+    /// When there is no such column, and when its text is not UTF-8, which PostgreSQL never sends.
+    /// [`try_get`](Self::try_get) returns an error instead.
     #[track_caller]
     pub fn get<I: RowIndex + fmt::Display>(&self, column: I) -> Option<&str> {
         self.row.get(column)
@@ -109,7 +109,8 @@ impl Client {
     /// ```
     pub fn simple_query(&self, sql: &str) -> Result<Vec<SimpleQueryMessage>, Error> {
         let span = span(sql);
-        let request = self.simple_to_end(sql, Want::Texts)?;
+        let request = self.simple_to_end(sql, Want::Texts);
+        let request = request.inspect_err(|error| record_error(&span, error))?;
         let mut messages = Messages::default();
         while let Some(item) = request.take() {
             messages.add(item).map_err(|error| {
