@@ -88,7 +88,13 @@ fn connection() -> Rc<Connection> {
         secret_key: 0,
         parameters: HashMap::new(),
         host: "fuzzed".into(),
-        cancel: CancelTarget { address, tls: None, timeout: Duration::ZERO },
+        cancel: CancelTarget {
+            address,
+            tls: None,
+            #[cfg(feature = "tls")]
+            is_direct: false,
+            timeout: Duration::ZERO,
+        },
         rest: BytesMut::new(),
     };
     let mut config = Config::new();
@@ -169,7 +175,7 @@ mod tests {
             1 => Just(frame(b'E', b"SFATAL\0VFATAL\0C57P01\0Mend\0\0")),
             1 => Just(frame(b'N', b"SNOTICE\0C00000\0Mhear\0\0")),
             1 => Just(frame(b'S', b"TimeZone\0UTC\0")),
-            1 => Just(frame(b'A', b"\0\0\0\x01jobs\07\0")),
+            1 => Just(frame(b'A', b"\0\0\0\x01jobs\0seven\0")),
             1 => Just(frame(b'd', b"data")),
             1 => Just(frame(b'G', b"\0\0\0")),
             1 => Just(frame(b'H', b"\0\0\0")),

@@ -39,8 +39,8 @@ pub use crate::pool::{PoolMetrics, PoolSettings};
 pub use client::{Client, IntoConfig};
 pub use config::{
     CONNECT_TIMEOUT_DEFAULT, ChannelBinding, Config, Host, KEEPALIVES_IDLE_DEFAULT,
-    LoadBalanceHosts, MESSAGE_BYTES_MAX_DEFAULT, PORT_DEFAULT, SslMode, SslRootCert,
-    TargetSessionAttrs,
+    LoadBalanceHosts, MESSAGE_BYTES_MAX_DEFAULT, PORT_DEFAULT, SslMode, SslNegotiation,
+    SslRootCert, TargetSessionAttrs,
 };
 pub use copy::{CopyIn, CopyOut};
 pub use db_error::{DbError, ErrorPosition, Severity};
