@@ -327,3 +327,42 @@ fn fibers_of_a_scope_share_a_transaction() {
         let _ = Postgres::shared();
     });
 }
+
+#[test]
+fn a_savepoint_owns_its_transaction_for_its_duration() {
+    with_client(|client| {
+        let insert = table(&client, "owned");
+        client
+            .transaction(|tx| {
+                cede::scope(|scope| {
+                    let first = scope.spawn(|| {
+                        tx.transaction(|sp| {
+                            sp.execute(&insert, &[&1])?;
+                            cede::sleep(Duration::from_millis(5))?;
+                            // The transaction itself would wait for the end of this one.
+                            let error = tx.execute(&insert, &[&2]).unwrap_err();
+                            assert_eq!(error.kind(), ErrorKind::State, "{error}");
+                            Err::<(), _>(error)
+                        })
+                    });
+                    cede::yield_now();
+                    // Both would be rolled back with the other one's part.
+                    let second = scope.spawn(|| tx.execute(&insert, &[&3]));
+                    let third = scope.spawn(|| tx.transaction(|sp| sp.execute(&insert, &[&4])));
+                    assert!(first.join().unwrap().is_err());
+                    assert_eq!(second.join().unwrap()?, 1);
+                    assert_eq!(third.join().unwrap()?, 1);
+                    Ok::<_, Error>(())
+                })?;
+                let outlived = tx.transaction(|sp| Ok::<_, Error>(Client::clone(sp)))?;
+                let error = outlived.execute(&insert, &[&5]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::State, "{error}");
+                Ok::<_, Error>(())
+            })
+            .unwrap();
+        let rows = client.query("select id from owned order by id", &[]).unwrap();
+        let ids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(ids, [3, 4]);
+        assert_eq!(client.metrics().connects, 1);
+    });
+}

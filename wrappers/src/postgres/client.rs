@@ -6,6 +6,7 @@
 use std::fmt;
 use std::rc::Rc;
 
+use cede_fiber::sync::local::RwLockReadGuard;
 use tracing::{Level, Span, field};
 
 use super::config::Config;
@@ -19,6 +20,7 @@ use super::request::Request;
 use super::row::Row;
 use super::statement::{Statement, ToPrepare, ToStatement};
 use super::transaction::{Own, Transaction, TransactionBuilder};
+use super::turn::{Turn, Turnstile};
 use super::types::{ToSql, Type};
 
 /// How often a request is sent once more.
@@ -50,6 +52,8 @@ pub struct Client {
     pub(super) core: Rc<Core>,
     /// The transaction that it is inside of.
     pub(super) own: Option<Rc<Own>>,
+    /// That of the client, of the transaction or of the savepoint.
+    pub(super) turnstile: Rc<Turnstile>,
 }
 
 /// What a client can be made of: a [`Config`], or a URL or settings as text.
@@ -105,7 +109,8 @@ impl Client {
     /// Of the settings; when no server can be reached, or none that fits; when it does not accept
     /// the user; a cancel or a deadline.
     pub fn connect(config: impl IntoConfig) -> Result<Self, Error> {
-        Ok(Self { core: Core::connect(config.into_config()?)?, own: None })
+        let core = Core::connect(config.into_config()?)?;
+        Ok(Self { core, own: None, turnstile: Rc::new(Turnstile::new()) })
     }
 
     /// Has a statement prepared. It is not necessary: a text that is executed is prepared once as
@@ -327,7 +332,7 @@ impl Client {
     ///
     /// It is committed when `f` returns `Ok`. It is rolled back when `f` returns an error or panics,
     /// and when the fiber is cancelled or its deadline passes on the way. Inside of a transaction
-    /// this makes a savepoint.
+    /// this makes a savepoint, which owns the transaction in the same way.
     ///
     /// `f` uses what it is given; a call of the outer client in it is an error
     /// ([`ErrorKind::State`]), because that client waits for the end of the transaction.
@@ -397,15 +402,15 @@ impl Client {
         self.core.counters.metrics(in_flight)
     }
 
-    /// Waits for the turn of a request. Within a transaction it is there already.
+    /// Waits for the turn of a request.
     #[inline]
-    pub(super) fn turn(
-        &self,
-    ) -> Result<Option<cede_fiber::sync::local::RwLockReadGuard<'_, ()>>, Error> {
-        match &self.own {
-            None => self.core.turn().map(Some),
-            Some(_) => Ok(None),
-        }
+    pub(super) fn turn(&self) -> Result<RwLockReadGuard<'_, ()>, Error> {
+        self.turnstile.pass().map_err(|error| error.at(&self.core.host()))
+    }
+
+    /// Waits until what this client sends through belongs to this fiber alone.
+    pub(super) fn own_turn(&self) -> Result<Turn<'_>, Error> {
+        self.turnstile.own().map_err(|error| error.at(&self.core.host()))
     }
 
     /// Runs `f` with a connection; once more on the next one if that was lost before anything of

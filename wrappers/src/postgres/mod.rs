@@ -33,6 +33,7 @@ mod startup;
 mod statement;
 mod statements;
 mod transaction;
+mod turn;
 pub mod types;
 
 pub use crate::pool::{PoolMetrics, PoolSettings};

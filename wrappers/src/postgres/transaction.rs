@@ -17,6 +17,7 @@ use super::client::Client;
 use super::connection::Connection;
 use super::error::{Error, ErrorKind, Phase};
 use super::pending::{Again, Pending, Want};
+use super::turn::Turnstile;
 
 /// The longest time for a rollback that nothing else bounds; then the connection is closed, which
 /// rolls back as well.
@@ -30,6 +31,13 @@ const ROLLBACK_ATTEMPTS_MAX: usize = 4;
 /// It can do what a client can. Fibers of a scope may share it; their requests are pipelined.
 pub struct Transaction {
     client: Client,
+}
+
+impl Transaction {
+    fn new(client: &Client, own: Rc<Own>) -> Self {
+        let core = Rc::clone(&client.core);
+        Self { client: Client { core, own: Some(own), turnstile: Rc::new(Turnstile::new()) } }
+    }
 }
 
 impl Deref for Transaction {
@@ -148,11 +156,9 @@ fn outer<T, E: From<Error>>(
     begin: String,
     f: impl FnOnce(&Transaction) -> Result<T, E>,
 ) -> Result<T, E> {
-    let turn = client.core.own()?;
+    let turn = client.own_turn()?;
     let own = Rc::new(Own::new(client.core.connection()?, begin));
-    let transaction = Transaction {
-        client: Client { core: Rc::clone(&client.core), own: Some(Rc::clone(&own)) },
-    };
+    let transaction = Transaction::new(client, Rc::clone(&own));
     let _end = End(&own);
     let result = catch_unwind(AssertUnwindSafe(|| f(&transaction)));
     let result = match result {
@@ -180,14 +186,23 @@ fn savepoint<T, E: From<Error>>(
     own: &Rc<Own>,
     f: impl FnOnce(&Transaction) -> Result<T, E>,
 ) -> Result<T, E> {
+    /// Who still has a clone of it would send to the transaction around it.
+    struct Over<'a>(&'a Transaction);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.client.turnstile.end();
+        }
+    }
+    let _turn = client.own_turn()?;
     let number = own.savepoints.get() + 1;
     own.savepoints.set(number);
-    client.batch_execute(&format!("SAVEPOINT cede_{number}"))?;
-    let transaction = Transaction { client: client.clone() };
+    let transaction = Transaction::new(client, Rc::clone(own));
+    let _over = Over(&transaction);
+    transaction.batch_execute(&format!("SAVEPOINT cede_{number}"))?;
     let back = format!("ROLLBACK TO SAVEPOINT cede_{number}; RELEASE SAVEPOINT cede_{number}");
     match catch_unwind(AssertUnwindSafe(|| f(&transaction))) {
         Ok(Ok(value)) => {
-            let released = client.batch_execute(&format!("RELEASE SAVEPOINT cede_{number}"));
+            let released = transaction.batch_execute(&format!("RELEASE SAVEPOINT cede_{number}"));
             match released {
                 Ok(()) => Ok(value),
                 Err(error) => {
