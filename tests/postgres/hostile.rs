@@ -1,6 +1,7 @@
 //! What users and servers do that nobody hopes for.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -31,6 +32,26 @@ fn statements_that_the_user_discards_are_prepared_again_also_in_a_transaction() 
         }
         assert_eq!(client.metrics().connects, 1);
         assert_eq!(client.metrics().errors, 0);
+    });
+}
+
+/// A pooler may give the session of one client to another one: a name that both use would be the
+/// statement of whoever came first.
+#[test]
+fn no_two_connections_give_a_statement_the_same_name() {
+    with_client(|client| {
+        let names = |client: &Client| {
+            client.query("select 1", &[]).unwrap();
+            let rows = client.query("select name from pg_prepared_statements", &[]).unwrap();
+            rows.iter().map(|row| row.get(0)).collect::<BTreeSet<String>>()
+        };
+        let first = names(&client);
+        let other = Client::connect(Postgres::shared().url("postgres")).unwrap();
+        assert!(first.len() == 2 && first.is_disjoint(&names(&other)), "{first:?}");
+        client.batch_execute(&format!("deallocate {}", first.iter().next().unwrap())).unwrap();
+        client.batch_execute(&format!("deallocate {}", first.iter().last().unwrap())).unwrap();
+        let error = client.transaction(|tx| tx.query("select 1", &[])).unwrap_err();
+        assert!(error.to_string().contains("pooler"), "{error}");
     });
 }
 

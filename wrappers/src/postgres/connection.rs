@@ -12,6 +12,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,7 +79,7 @@ pub(super) struct Connection {
     pub(super) statements: Statements,
     /// Names of statements that are to be closed with the next preparation.
     pub(super) closing: RefCell<Vec<Box<str>>>,
-    pub(super) names: Cell<u64>,
+    names: Names,
     pub(super) types: RefCell<HashMap<Oid, Type>>,
     pub(super) parameters: RefCell<HashMap<String, String>>,
     scratch: Cell<BytesMut>,
@@ -140,7 +141,7 @@ impl Connection {
             streaming: RefCell::default(),
             statements: Statements::default(),
             closing: RefCell::default(),
-            names: Cell::new(0),
+            names: Names::new(),
             types: RefCell::default(),
             parameters: RefCell::new(parameters),
             scratch: Cell::default(),
@@ -433,6 +434,11 @@ impl Connection {
         true
     }
 
+    /// For the next statement.
+    pub(super) fn next_name(&self) -> Box<str> {
+        self.names.next()
+    }
+
     /// Requests that are sent and not answered.
     #[inline]
     pub(super) fn under_way(&self) -> usize {
@@ -477,6 +483,24 @@ impl Connection {
             .map_err(|_| Error::closed(Phase::Copy).at(&self.host))?;
         self.counters.bytes_sent.add(bytes.len() as u64);
         Ok(())
+    }
+}
+
+/// Names for statements. No other connection has the same: where a pooler gives one session to several
+/// clients, a statement of that name must not be somebody else's.
+struct Names {
+    token: u64,
+    count: Cell<u64>,
+}
+
+impl Names {
+    fn new() -> Self {
+        Self { token: RandomState::new().build_hasher().finish(), count: Cell::new(0) }
+    }
+
+    fn next(&self) -> Box<str> {
+        self.count.set(self.count.get() + 1);
+        format!("c{:x}_{}", self.token, self.count.get()).into()
     }
 }
 

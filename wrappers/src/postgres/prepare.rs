@@ -86,8 +86,7 @@ impl Connection {
         types: &[Type],
         own: Option<&Own>,
     ) -> Result<Statement, Error> {
-        self.names.set(self.names.get() + 1);
-        let name: Box<str> = format!("c{}", self.names.get()).into();
+        let name = self.next_name();
         while let Some(evicted) = self.statements.evict(self.limits.statements_max) {
             self.closing.borrow_mut().push(evicted.name().into());
         }

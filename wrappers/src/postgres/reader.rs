@@ -361,7 +361,14 @@ impl Connection {
         } else if is_stale(&error) {
             head.again.set(Again::Stale);
         }
+        let is_unknown = *error.code() == SqlState::INVALID_SQL_STATEMENT_NAME;
         let mut error = Error::db(phase, error).at(&self.host);
+        if is_unknown && head.statement.is_some() {
+            let hint = "the session has lost its prepared statements; a pooler that changes it \
+                 between transactions has to keep track of them";
+            let text = error.as_db_error().map(ToString::to_string).unwrap_or_default();
+            error = error.with_message(format!("{text}; {hint}"));
+        }
         if is_hit {
             let is_atomic = head.statement.as_ref().is_some_and(Statement::is_atomic);
             let message = "a cancel request that was meant for another statement of this connection \
