@@ -111,6 +111,16 @@ fn a_server_that_does_not_come_back_is_an_error_within_the_time_set() {
             let error = cede::with_deadline(Duration::from_millis(20), || one(&client, 1));
             let error = error.unwrap_err();
             assert!(error.is_timeout() && !error.may_have_run(), "{error}");
+            // Whose time is up hears why, once an attempt has failed.
+            let mut texts = Vec::new();
+            eventually("the reason is named", || {
+                let error = cede::with_deadline(Duration::from_millis(100), || one(&client, 1));
+                texts.push(error.unwrap_err().to_string());
+                texts.iter().any(|text| {
+                    text.contains("the deadline has passed; the last attempt: ")
+                        && text.contains("Connection refused")
+                })
+            });
             server.restart();
             // On a machine that is busy a connection may take longer than the time set.
             eventually("it answers again", || one(&client, 2).is_ok());

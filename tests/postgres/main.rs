@@ -12,14 +12,18 @@ mod cancel;
 mod certificates;
 mod copy;
 mod faults;
+mod hostile;
 mod hosts;
 mod listen;
 mod networks;
 mod pool;
 mod queries;
+mod simple;
+mod spans;
 mod tls;
 mod transactions;
 mod types_vs_psql;
+mod unsent;
 
 use cede::postgres::Client;
 

@@ -199,7 +199,9 @@ fn a_statement_that_the_server_refuses_is_prepared_again() {
         client.batch_execute("alter table s add b int default 2").unwrap();
         assert_eq!(client.query_one(&statement, &[]).unwrap().len(), 2);
         assert_eq!(client.query_one("select * from s", &[]).unwrap().get::<_, i32>("b"), 2);
-        client.batch_execute("deallocate all").unwrap();
+        for row in client.query("select name from pg_prepared_statements", &[]).unwrap() {
+            client.batch_execute(&format!("deallocate {}", row.get::<_, &str>(0))).unwrap();
+        }
         assert_eq!(client.query_one(&statement, &[]).unwrap().len(), 2);
         assert!(client.metrics().retries >= 2);
         // Within a transaction nothing can be repeated.
@@ -348,6 +350,8 @@ fn a_result_beyond_its_limit_is_an_error() {
             let sql = "select repeat('x', 1000) from generate_series(1, $1::int)";
             assert_eq!(client.query(sql, &[&500]).unwrap().len(), 500);
             let error = client.query(sql, &[&5000]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+            let error = client.simple_query(&sql.replace("$1", "5000")).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
             assert!(!client.is_closed());
             assert_eq!(client.query(sql, &[&500]).unwrap().len(), 500);

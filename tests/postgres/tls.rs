@@ -1,8 +1,15 @@
 //! TLS to a real server: all modes, certificates of both sides, many fibers.
 
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use cede::postgres::{Client, Error, ErrorKind, Phase, SqlState};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::certificates::Guarded;
 use crate::common::within_reason;
@@ -157,4 +164,72 @@ fn a_statement_is_cancelled_over_tls() {
         })
         .unwrap();
     });
+}
+
+/// Takes TLS from clients that begin with it, as servers do since version 17, and passes questions
+/// and answers on to one that does not.
+fn direct_front(plain_port: u16) -> u16 {
+    let guarded = Guarded::shared();
+    let certificate = CertificateDer::from_pem_file(guarded.path("server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(guarded.path("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    // A client that does not ask for it is refused.
+    config.alpn_protocols = vec![b"postgresql".to_vec()];
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = move |client: TcpStream| -> io::Result<()> {
+        let session = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
+        let mut client = StreamOwned::new(session, client);
+        let mut server = TcpStream::connect(("127.0.0.1", plain_port))?;
+        let mut bytes = [0; 8192];
+        loop {
+            let n = client.read(&mut bytes)?;
+            if n == 0 || client.conn.alpn_protocol() != Some(b"postgresql") {
+                return Ok(());
+            }
+            server.write_all(&bytes[..n])?;
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"Z\0\0\0\x05I") {
+                let n = server.read(&mut bytes)?;
+                if n == 0 {
+                    return Ok(());
+                }
+                answer.extend_from_slice(&bytes[..n]);
+            }
+            client.write_all(&answer)?;
+        }
+    };
+    // They end with the process.
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let serve = serve.clone();
+            thread::spawn(move || drop(serve(client)));
+        }
+    });
+    port
+}
+
+#[test]
+fn tls_may_begin_at_once() {
+    let port = direct_front(Postgres::shared().port());
+    let url = |parameters: &str| {
+        format!("postgres://postgres@localhost:{port}/postgres?{parameters}&{}", root("root.pem"))
+    };
+    // The server behind the front knows of no TLS.
+    let direct = url("sslmode=verify-full&sslnegotiation=direct&hostaddr=127.0.0.1");
+    assert!(!is_encrypted(direct).unwrap());
+    let error = is_encrypted(url("sslmode=verify-full&hostaddr=127.0.0.1")).unwrap_err();
+    assert_eq!(error.phase(), Phase::Tls, "{error}");
+    let error = is_encrypted(url("sslmode=prefer&sslnegotiation=direct")).unwrap_err();
+    assert!(error.to_string().contains("sslmode=require"), "{error}");
+    // A server that waits to be asked.
+    let error = refused("postgres", "sslmode=require&sslnegotiation=direct");
+    assert_eq!(error.phase(), Phase::Tls, "{error}");
 }

@@ -174,6 +174,28 @@ fn savepoints_roll_back_their_part() {
 }
 
 #[test]
+fn a_savepoint_that_hides_an_error_takes_only_its_own_part_along() {
+    with_client(|client| {
+        let insert = table(&client, "hidden");
+        client
+            .transaction(|tx| {
+                tx.execute(&insert, &[&1])?;
+                let result = tx.transaction(|sp| {
+                    sp.execute(&insert, &[&2])?;
+                    let _ = sp.query("select 1/0", &[]);
+                    Ok::<_, Error>(())
+                });
+                let error = result.unwrap_err();
+                assert_eq!(error.code().map(SqlState::code), Some("25P02"), "{error}");
+                tx.execute(&insert, &[&3])
+            })
+            .unwrap();
+        assert_eq!(count(&client, "hidden"), 2);
+        assert_eq!(client.metrics().connects, 1);
+    });
+}
+
+#[test]
 fn others_wait_for_the_end_of_a_transaction() {
     with_client(|client| {
         let insert = table(&client, "t7");
@@ -303,5 +325,44 @@ fn fibers_of_a_scope_share_a_transaction() {
             .unwrap();
         assert_eq!(count(&client, "t9"), 20);
         let _ = Postgres::shared();
+    });
+}
+
+#[test]
+fn a_savepoint_owns_its_transaction_for_its_duration() {
+    with_client(|client| {
+        let insert = table(&client, "owned");
+        client
+            .transaction(|tx| {
+                cede::scope(|scope| {
+                    let first = scope.spawn(|| {
+                        tx.transaction(|sp| {
+                            sp.execute(&insert, &[&1])?;
+                            cede::sleep(Duration::from_millis(5))?;
+                            // The transaction itself would wait for the end of this one.
+                            let error = tx.execute(&insert, &[&2]).unwrap_err();
+                            assert_eq!(error.kind(), ErrorKind::State, "{error}");
+                            Err::<(), _>(error)
+                        })
+                    });
+                    cede::yield_now();
+                    // Both would be rolled back with the other one's part.
+                    let second = scope.spawn(|| tx.execute(&insert, &[&3]));
+                    let third = scope.spawn(|| tx.transaction(|sp| sp.execute(&insert, &[&4])));
+                    assert!(first.join().unwrap().is_err());
+                    assert_eq!(second.join().unwrap()?, 1);
+                    assert_eq!(third.join().unwrap()?, 1);
+                    Ok::<_, Error>(())
+                })?;
+                let outlived = tx.transaction(|sp| Ok::<_, Error>(Client::clone(sp)))?;
+                let error = outlived.execute(&insert, &[&5]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::State, "{error}");
+                Ok::<_, Error>(())
+            })
+            .unwrap();
+        let rows = client.query("select id from owned order by id", &[]).unwrap();
+        let ids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(ids, [3, 4]);
+        assert_eq!(client.metrics().connects, 1);
     });
 }

@@ -152,6 +152,26 @@ impl Outbox {
         stream.flush()
     }
 
+    /// Takes back what was appended at this place, if the writer has not taken it; what is behind it
+    /// moves up.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn take_back(&self, start: u64, len: usize) -> bool {
+        let mut bytes = self.bytes.borrow_mut();
+        let first = self.appended.get() - bytes.len() as u64;
+        let Some(at) = start.checked_sub(first) else { return false };
+        let at = at as usize;
+        bytes.drain(at..at + len);
+        self.appended.set(self.appended.get() - len as u64);
+        self.gathered.set(self.gathered.get().saturating_sub(1));
+        if bytes.len() < OUT_BYTES_MAX {
+            // The writer may have nothing left to take, and would not wake them.
+            for ticket in self.waiting.take() {
+                ticket.wake();
+            }
+        }
+        true
+    }
+
     /// Whether an append need not wait.
     pub(crate) fn has_room(&self) -> bool {
         !self.is_closed.get() && self.bytes.borrow().len() < OUT_BYTES_MAX

@@ -1,7 +1,9 @@
 //! Cancel requests.
 //!
 //! ```text
-//!   a fiber gives up --> its request is drained --> still the head after CANCEL_AFTER?
+//!   a fiber gives up --> not sent yet: it is taken back
+//!         |
+//!     its request is drained --> still the head after CANCEL_AFTER?
 //!                                                      |
 //!     nothing more is sent <--- cancel request on a connection of its own
 //!     until the server has closed that one
@@ -80,7 +82,13 @@ impl Connection {
     /// Nobody waits for this answer any more.
     #[cold]
     pub(super) fn abandon(self: &Rc<Self>, pending: &Pending) {
-        if self.is_closed() || !pending.abandon() {
+        if self.is_closed() || pending.is_done() {
+            return;
+        }
+        if self.take_back(pending) {
+            return self.leave_in_time();
+        }
+        if !pending.abandon() {
             return;
         }
         self.taken(pending);

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::rc::Rc;
 
+use cede_fiber::sync::local::RwLockReadGuard;
 use tracing::{Level, Span, field};
 
 use super::config::Config;
@@ -19,6 +20,7 @@ use super::request::Request;
 use super::row::Row;
 use super::statement::{Statement, ToPrepare, ToStatement};
 use super::transaction::{Own, Transaction, TransactionBuilder};
+use super::turn::{Turn, Turnstile};
 use super::types::{ToSql, Type};
 
 /// How often a request is sent once more.
@@ -50,6 +52,8 @@ pub struct Client {
     pub(super) core: Rc<Core>,
     /// The transaction that it is inside of.
     pub(super) own: Option<Rc<Own>>,
+    /// That of the client, of the transaction or of the savepoint.
+    pub(super) turnstile: Rc<Turnstile>,
 }
 
 /// What a client can be made of: a [`Config`], or a URL or settings as text.
@@ -105,7 +109,8 @@ impl Client {
     /// Of the settings; when no server can be reached, or none that fits; when it does not accept
     /// the user; a cancel or a deadline.
     pub fn connect(config: impl IntoConfig) -> Result<Self, Error> {
-        Ok(Self { core: Core::connect(config.into_config()?)?, own: None })
+        let core = Core::connect(config.into_config()?)?;
+        Ok(Self { core, own: None, turnstile: Rc::new(Turnstile::new()) })
     }
 
     /// Has a statement prepared. It is not necessary: a text that is executed is prepared once as
@@ -250,7 +255,10 @@ impl Client {
                 }
                 // Rows that were handed out cannot be taken back.
                 Err(_) if rows == 0 && self.may_repeat(&request, &mut attempts) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    record_error(&span, &error);
+                    return Err(error.into());
+                }
             }
         }
     }
@@ -270,7 +278,8 @@ impl Client {
     }
 
     /// Executes statements without parameters, separated by semicolons, as one text. Unless they say
-    /// otherwise they are one transaction. Rows are dropped.
+    /// otherwise they are one transaction. Rows are dropped; [`simple_query`](Self::simple_query)
+    /// returns them.
     ///
     /// # Errors
     ///
@@ -278,16 +287,21 @@ impl Client {
     /// [`transaction`](Self::transaction).
     pub fn batch_execute(&self, sql: &str) -> Result<(), Error> {
         let span = span(sql);
+        let request = self.simple_to_end(sql, Want::Count);
+        let request = request.inspect_err(|error| record_error(&span, error))?;
+        span.record("rows", request.affected());
+        Ok(())
+    }
+
+    /// Executes a text in the simple protocol to its end.
+    pub(super) fn simple_to_end(&self, sql: &str, want: Want) -> Result<Request, Error> {
         let mut attempts = 0;
         loop {
             let turn = self.turn()?;
-            let request = self.on_connection(|connection| self.simple(connection, sql))?;
+            let request = self.on_connection(|connection| self.simple(connection, sql, want))?;
             drop(turn);
             match request.finish() {
-                Ok(()) => {
-                    span.record("rows", request.affected());
-                    return Ok(());
-                }
+                Ok(()) => return Ok(request),
                 Err(_) if self.may_repeat(&request, &mut attempts) => {}
                 Err(error) => return Err(error),
             }
@@ -295,7 +309,12 @@ impl Client {
     }
 
     /// Sends a text in the simple protocol.
-    pub(super) fn simple(&self, connection: &Rc<Connection>, sql: &str) -> Result<Request, Error> {
+    pub(super) fn simple(
+        &self,
+        connection: &Rc<Connection>,
+        sql: &str,
+        want: Want,
+    ) -> Result<Request, Error> {
         let own = self.own.as_deref();
         if own.is_some_and(|own| own.begin_sql().is_some()) {
             // What begins the transaction is of the other protocol, and ends in a Sync.
@@ -305,7 +324,7 @@ impl Client {
             });
             begun?.finish()?;
         }
-        connection.request(Want::Count, None, own, |out| encode::simple(sql, out))
+        connection.request(want, None, own, |out| encode::simple(sql, out))
     }
 
     /// Runs `f` in a transaction, which owns the connection as long: requests of other fibers wait
@@ -313,7 +332,7 @@ impl Client {
     ///
     /// It is committed when `f` returns `Ok`. It is rolled back when `f` returns an error or panics,
     /// and when the fiber is cancelled or its deadline passes on the way. Inside of a transaction
-    /// this makes a savepoint.
+    /// this makes a savepoint, which owns the transaction in the same way.
     ///
     /// `f` uses what it is given; a call of the outer client in it is an error
     /// ([`ErrorKind::State`]), because that client waits for the end of the transaction.
@@ -362,6 +381,14 @@ impl Client {
         self.core.current().parameters.borrow().get(name).cloned()
     }
 
+    /// Forgets what is known of types that are not built in, and the statements that use them, as
+    /// after `ALTER TYPE .. ADD VALUE`. A new connection knows nothing of the kind.
+    pub fn clear_type_cache(&self) {
+        let connection = self.core.current();
+        connection.types.take();
+        connection.forget_all();
+    }
+
     /// Whether the connection was lost; the next call makes a new one.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -375,15 +402,15 @@ impl Client {
         self.core.counters.metrics(in_flight)
     }
 
-    /// Waits for the turn of a request. Within a transaction it is there already.
+    /// Waits for the turn of a request.
     #[inline]
-    pub(super) fn turn(
-        &self,
-    ) -> Result<Option<cede_fiber::sync::local::RwLockReadGuard<'_, ()>>, Error> {
-        match &self.own {
-            None => self.core.turn().map(Some),
-            Some(_) => Ok(None),
-        }
+    pub(super) fn turn(&self) -> Result<RwLockReadGuard<'_, ()>, Error> {
+        self.turnstile.pass().map_err(|error| error.at(&self.core.host()))
+    }
+
+    /// Waits until what this client sends through belongs to this fiber alone.
+    pub(super) fn own_turn(&self) -> Result<Turn<'_>, Error> {
+        self.turnstile.own().map_err(|error| error.at(&self.core.host()))
     }
 
     /// Runs `f` with a connection; once more on the next one if that was lost before anything of
@@ -472,9 +499,11 @@ impl Client {
         let span = span(statement.sql());
         let request = self.execute_to_end(statement, params, want);
         match &request {
-            Ok(request) => span.record("rows", request.affected()),
-            Err(error) => span.record("error", field::display(error)),
-        };
+            Ok(request) => {
+                span.record("rows", request.affected());
+            }
+            Err(error) => record_error(&span, error),
+        }
         request
     }
 
@@ -507,9 +536,17 @@ impl fmt::Debug for Client {
     }
 }
 
+/// What went wrong, without the server's words: they may hold values.
+pub(super) fn record_error(span: &Span, error: &Error) {
+    match error.code() {
+        Some(code) => span.record("error", code.code()),
+        None => span.record("error", field::debug(error.kind())),
+    };
+}
+
 /// A span for a statement: its text, never a value. It is not entered, for other fibers run while
 /// this one waits.
-fn span(sql: &str) -> Span {
+pub(super) fn span(sql: &str) -> Span {
     let mut end = sql.len().min(SPAN_SQL_BYTES_MAX);
     while !sql.is_char_boundary(end) {
         end -= 1;

@@ -34,6 +34,9 @@ use crate::tls::{Roots, TlsConfig, TlsOptions, Verify};
 
 /// Where servers keep their sockets: as Debian and others have it, and as PostgreSQL itself.
 const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+/// What a client that begins with TLS at once says it wants (PostgreSQL's documentation, 55.2.11).
+#[cfg(feature = "tls")]
+const DIRECT_PROTOCOL: &[u8] = b"postgresql";
 /// So many failed attempts are told of in one error.
 const FAILURES_TOLD_MAX: usize = 8;
 
@@ -227,6 +230,8 @@ impl Plan {
         let cancel = CancelTarget {
             address: address.clone(),
             tls: self.tls.clone().filter(|_| *is_encrypted),
+            #[cfg(feature = "tls")]
+            is_direct: encryption == Encryption::Direct,
             timeout: self.timeout.unwrap_or(CONNECT_TIMEOUT_DEFAULT),
         };
         Ok(Opened {
@@ -323,14 +328,21 @@ impl Target {
 /// Which ways to encrypt are tried, and how.
 #[cfg(feature = "tls")]
 fn encryption(config: &Config) -> Result<(&'static [Encryption], Option<TlsConfig>), Error> {
+    use super::config::{SslNegotiation, SslRootCert};
     let mode = config.get_ssl_mode();
+    let is_direct = config.get_ssl_negotiation() == SslNegotiation::Direct;
+    if is_direct && matches!(mode, SslMode::Allow | SslMode::Prefer) {
+        return Err(Error::config("sslnegotiation=direct needs sslmode=require or more"));
+    }
     let encryptions: &[Encryption] = match mode {
         SslMode::Disable => return Ok((&[Encryption::No], None)),
         SslMode::Allow => &[Encryption::No, Encryption::Yes],
         SslMode::Prefer => &[Encryption::IfOffered, Encryption::No],
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull if is_direct => {
+            &[Encryption::Direct]
+        }
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => &[Encryption::Yes],
     };
-    use super::config::SslRootCert;
     let (verify, roots) = match (mode, &config.ssl_root_cert) {
         (SslMode::VerifyFull, None | Some(SslRootCert::System)) => (Verify::Full, Roots::System),
         (SslMode::VerifyFull, Some(SslRootCert::File(path))) => {
@@ -358,7 +370,8 @@ fn encryption(config: &Config) -> Result<(&'static [Encryption], Option<TlsConfi
     if is_local {
         return Ok((&[Encryption::No], None));
     }
-    let options = TlsOptions { verify, roots, client };
+    let protocol = is_direct.then_some(DIRECT_PROTOCOL);
+    let options = TlsOptions { verify, roots, client, protocol };
     let tls = TlsConfig::load(&options).map_err(|error| {
         let text = error.to_string();
         let error = Error::io(Phase::Config, error);

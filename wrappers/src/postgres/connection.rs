@@ -12,6 +12,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,7 +79,7 @@ pub(super) struct Connection {
     pub(super) statements: Statements,
     /// Names of statements that are to be closed with the next preparation.
     pub(super) closing: RefCell<Vec<Box<str>>>,
-    pub(super) names: Cell<u64>,
+    names: Names,
     pub(super) types: RefCell<HashMap<Oid, Type>>,
     pub(super) parameters: RefCell<HashMap<String, String>>,
     scratch: Cell<BytesMut>,
@@ -95,14 +96,33 @@ impl Connection {
     ///
     /// Those of [`Builder::spawn_detached`].
     pub(super) fn start_on(
-        opened: Opened,
+        mut opened: Opened,
         config: &Config,
         counters: Rc<Counters>,
         hooks: Rc<Hooks>,
     ) -> Result<Rc<Self>, Error> {
-        let Opened { stream, process_id, secret_key, parameters, host, cancel, rest } = opened;
+        let rest = std::mem::take(&mut opened.rest);
         counters.connects.add(1);
-        let this = Rc::new(Self {
+        let this = Self::new(opened, config, counters, hooks);
+        let there = Rc::clone(&this);
+        this.fiber("reader", move || there.read(&rest))?;
+        let there = Rc::clone(&this);
+        let started = this.fiber("writer", move || there.write());
+        if let Err(error) = started {
+            this.fail(error.clone());
+            return Err(error);
+        }
+        Ok(this)
+    }
+
+    pub(super) fn new(
+        opened: Opened,
+        config: &Config,
+        counters: Rc<Counters>,
+        hooks: Rc<Hooks>,
+    ) -> Rc<Self> {
+        let Opened { stream, process_id, secret_key, parameters, host, cancel, .. } = opened;
+        Rc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             host,
             stream,
@@ -121,7 +141,7 @@ impl Connection {
             streaming: RefCell::default(),
             statements: Statements::default(),
             closing: RefCell::default(),
-            names: Cell::new(0),
+            names: Names::new(),
             types: RefCell::default(),
             parameters: RefCell::new(parameters),
             scratch: Cell::default(),
@@ -129,16 +149,7 @@ impl Connection {
             limits: config.limits.clone(),
             counters,
             hooks,
-        });
-        let there = Rc::clone(&this);
-        this.fiber("reader", move || there.read(&rest))?;
-        let there = Rc::clone(&this);
-        let started = this.fiber("writer", move || there.write());
-        if let Err(error) = started {
-            this.fail(error.clone());
-            return Err(error);
-        }
-        Ok(this)
+        })
     }
 
     /// Starts a fiber that belongs to the connection.
@@ -197,7 +208,7 @@ impl Connection {
         let words = self.last_words.take();
         let queue = self.queue.take();
         for (place, pending) in queue.iter().enumerate() {
-            let was_sent = pending.start < taken;
+            let was_sent = pending.start.get() < taken;
             // What the server said last, it said of what it was doing.
             let said = words.clone().filter(|words| place == 0 && words.as_db_error().is_some());
             let error = said.unwrap_or_else(|| match &words {
@@ -367,7 +378,7 @@ impl Connection {
             if !self.is_calm() {
                 continue;
             }
-            let start = self.outbox.appended();
+            let (start, len) = (self.outbox.appended(), scratch.len());
             self.outbox
                 .gather(|out| {
                     out.extend_from_slice(&scratch);
@@ -375,14 +386,16 @@ impl Connection {
                 })
                 .map_err(|_| self.closed_before_send())?;
             self.counters.requests.add(1);
-            self.counters.bytes_sent.add(scratch.len() as u64);
+            self.counters.bytes_sent.add(len as u64);
             if scratch.capacity() <= SCRATCH_BYTES_KEPT {
                 self.scratch.set(scratch);
             }
             let serial = self.serial.get() + 1;
             self.serial.set(serial);
-            let pending =
-                Rc::new(Pending::new(want, statement.cloned(), own.is_some(), serial, start));
+            let statement = statement.cloned();
+            let own_status = own.map(Own::status);
+            let pending = Pending::new(want, statement, own_status, serial, start, len);
+            let pending = Rc::new(pending);
             self.queue.borrow_mut().push_back(Rc::clone(&pending));
             if let Some(own) = own {
                 own.has_sent(&pending);
@@ -390,6 +403,40 @@ impl Connection {
             self.send_in_time();
             return Ok(Request::new(Rc::clone(self), pending));
         }
+    }
+
+    /// Takes a request back that was given up before the writer has taken it.
+    #[cold]
+    pub(super) fn take_back(&self, pending: &Pending) -> bool {
+        let mut queue = self.queue.borrow_mut();
+        let Ok(place) = queue.binary_search_by_key(&pending.serial, |pending| pending.serial)
+        else {
+            return false;
+        };
+        if !self.outbox.take_back(pending.start.get(), pending.len) {
+            return false;
+        }
+        queue.remove(place);
+        for behind in queue.range(place..) {
+            behind.start.set(behind.start.get() - pending.len as u64);
+        }
+        let left = queue.len();
+        drop(queue);
+        pending.take_back();
+        self.counters.requests.subtract(1);
+        self.counters.bytes_sent.subtract(pending.len as u64);
+        if pending.own.is_some() {
+            // Others of its transaction may wait until that has begun.
+            self.wake_waiting();
+        } else {
+            self.one_less(left);
+        }
+        true
+    }
+
+    /// For the next statement.
+    pub(super) fn next_name(&self) -> Box<str> {
+        self.names.next()
     }
 
     /// Requests that are sent and not answered.
@@ -436,6 +483,24 @@ impl Connection {
             .map_err(|_| Error::closed(Phase::Copy).at(&self.host))?;
         self.counters.bytes_sent.add(bytes.len() as u64);
         Ok(())
+    }
+}
+
+/// Names for statements. No other connection has the same: where a pooler gives one session to several
+/// clients, a statement of that name must not be somebody else's.
+struct Names {
+    token: u64,
+    count: Cell<u64>,
+}
+
+impl Names {
+    fn new() -> Self {
+        Self { token: RandomState::new().build_hasher().finish(), count: Cell::new(0) }
+    }
+
+    fn next(&self) -> Box<str> {
+        self.count.set(self.count.get() + 1);
+        format!("c{:x}_{}", self.token, self.count.get()).into()
     }
 }
 

@@ -13,12 +13,12 @@ use postgres_protocol::message::frontend;
 
 use super::client::Client;
 use super::connection::{Copying, Streaming};
-use super::core::Turn;
 use super::encode;
 use super::error::{Error, ErrorKind, Phase};
 use super::pending::{Item, Want};
 use super::request::Request;
 use super::transaction::Own;
+use super::turn::Turn;
 
 /// What is written is sent in messages of this size, in bytes.
 const MESSAGE_BYTES: usize = 64 * 1024;
@@ -48,11 +48,13 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn copy_in(&self, sql: &str) -> Result<CopyIn<'_>, Error> {
-        let turn = match self.own {
-            None => Some(self.core.own()?),
-            Some(_) => None,
+        // Within a transaction it is enough that nothing is sent between its data.
+        let (turn, passed) = match self.own {
+            None => (Some(self.own_turn()?), None),
+            Some(_) => (None, Some(self.turn()?)),
         };
         let (command, first) = Command::begin(self, sql)?;
+        drop(passed);
         match first {
             Item::Message(Message::CopyInResponse(_)) => {
                 Ok(CopyIn { buffer: Vec::new(), command, _turn: turn })
@@ -127,7 +129,7 @@ impl Command {
             Ok(Self { request, copying: Some(connection.copy()) })
         })?;
         let mut first = command.request.next_or_error()?;
-        if has_begin.get() && matches!(first, Some(Item::Complete)) {
+        if has_begin.get() && matches!(first, Some(Item::Complete(_))) {
             first = command.request.next_or_error()?;
         }
         match first {
@@ -155,6 +157,9 @@ impl Command {
     /// destructor can do it.
     fn end(&mut self, last: &[u8]) {
         let Some(copying) = self.copying.take() else { return };
+        if self.request.was_taken_back() {
+            return;
+        }
         let mut bytes = BytesMut::from(last);
         encode::sync(&mut bytes);
         // It fails when the connection has ended, which the answer tells.

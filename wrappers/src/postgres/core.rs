@@ -1,4 +1,4 @@
-//! What all clones of a client share: the connection of the moment, and whose turn it is.
+//! What all clones of a client share: the connection of the moment.
 //!
 //! The rule of this file: a fiber that finds no connection waits for the one that makes it; nobody
 //! makes a second one.
@@ -15,18 +15,12 @@ use super::error::{Error, ErrorKind, Phase};
 use super::listen::Hooks;
 use super::metrics::Counters;
 use crate::backoff::Backoff;
-use cede_fiber::sync::local::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use cede_fiber::{Builder, FiberId, Park, Ticket, Wait, WaitKind, sleep, with_deadline};
+use cede_fiber::{Builder, Park, Ticket, Wait, WaitKind, sleep, with_deadline};
 
 /// Shared by the clones of a client.
 pub(super) struct Core {
     pub(super) config: Config,
     connection: RefCell<Rc<Connection>>,
-    /// Requests take it shared until they are sent, transactions and COPY for themselves: in the
-    /// order of asking.
-    turn: RwLock<()>,
-    /// The fiber that has it for itself.
-    owner: Cell<Option<FiberId>>,
     pub(super) counters: Rc<Counters>,
     pub(super) hooks: Rc<Hooks>,
     /// A fiber makes a new connection.
@@ -53,8 +47,6 @@ impl Core {
         Ok(Rc::new(Self {
             config,
             connection: RefCell::new(connection),
-            turn: RwLock::new(()),
-            owner: Cell::new(None),
             counters,
             hooks,
             is_connecting: Cell::new(false),
@@ -72,50 +64,6 @@ impl Core {
     /// The connection of the moment, which may have ended.
     pub(super) fn current(&self) -> Rc<Connection> {
         Rc::clone(&self.connection.borrow())
-    }
-
-    /// Waits for the turn of a request.
-    ///
-    /// # Errors
-    ///
-    /// When this fiber is inside of its own transaction; a cancel or a deadline.
-    #[inline]
-    pub(super) fn turn(&self) -> Result<RwLockReadGuard<'_, ()>, Error> {
-        match self.turn.try_read() {
-            Ok(turn) => Ok(turn),
-            Err(_) => {
-                self.refuse_owner()?;
-                self.turn.read().map_err(|error| self.send_error(error))
-            }
-        }
-    }
-
-    /// Waits until the connection belongs to this fiber alone: what others send waits until the
-    /// result is dropped.
-    ///
-    /// # Errors
-    ///
-    /// As [`turn`](Self::turn).
-    pub(super) fn own(&self) -> Result<Turn<'_>, Error> {
-        self.refuse_owner()?;
-        let guard = self.turn.write().map_err(|error| self.send_error(error))?;
-        self.owner.set(cede_fiber::try_current().map(|fiber| fiber.id()));
-        Ok(Turn { core: self, _guard: guard })
-    }
-
-    fn send_error(&self, error: std::io::Error) -> Error {
-        Error::io(Phase::Send, error).at(&self.host())
-    }
-
-    #[cold]
-    fn refuse_owner(&self) -> Result<(), Error> {
-        let id = cede_fiber::try_current().map(|fiber| fiber.id());
-        if id.is_some() && id == self.owner.get() {
-            let message = "the client waits for the transaction (or the COPY) that this fiber is \
-                 inside of: use what the closure was given";
-            return Err(Error::new(ErrorKind::State, Phase::Send, message).at(&self.host()));
-        }
-        Ok(())
     }
 
     /// The connection; a new one if it was lost.
@@ -148,7 +96,6 @@ impl Core {
                 if !connection.is_closed() {
                     return Ok(connection);
                 }
-                // One of an earlier attempt says nothing of now.
                 if has_waited
                     && let Some((error, true)) = &*self.failure.borrow()
                     && !self.is_connecting.get()
@@ -167,10 +114,12 @@ impl Core {
         });
         // The reason why it failed says more than that it took too long.
         match (result, &*self.failure.borrow()) {
-            (Err(error), Some((failure, _)))
-                if error.is_timeout() && started.elapsed() >= timeout =>
-            {
-                Err(failure.clone())
+            (Err(error), Some((failure, _))) if error.is_timeout() => {
+                if started.elapsed() >= timeout {
+                    return Err(failure.clone());
+                }
+                let text = format!("the deadline has passed; the last attempt: {failure}");
+                Err(error.with_message(text))
             }
             (result, _) => result,
         }
@@ -181,6 +130,8 @@ impl Core {
         if self.is_connecting.replace(true) {
             return Ok(());
         }
+        // One of an earlier outage says nothing of this one.
+        self.failure.take();
         let core = Rc::downgrade(self);
         let host = self.host();
         let name = format!("postgres {host} connector");
@@ -210,7 +161,6 @@ impl Core {
         let mut backoff = Backoff::new();
         loop {
             let Some(this) = core.upgrade() else { return };
-            this.failure.take();
             let config = this.config.clone();
             let (counters, hooks) = (Rc::clone(&this.counters), Rc::clone(&this.hooks));
             drop(this);
@@ -269,17 +219,5 @@ fn is_final(error: &Error) -> bool {
         // Invalid authorization, no such database.
         ErrorKind::Db => error.code().is_some_and(|code| matches!(code.class(), "28" | "3D")),
         _ => false,
-    }
-}
-
-/// The connection belongs to one fiber; see [`Core::own`].
-pub(super) struct Turn<'a> {
-    core: &'a Core,
-    _guard: RwLockWriteGuard<'a, ()>,
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.core.owner.set(None);
     }
 }

@@ -14,7 +14,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 /// The buffer of a connection on which nothing large comes.
-const INPUT_BYTES: usize = 64 * 1024;
+pub(super) const INPUT_BYTES: usize = 64 * 1024;
 /// A body from here on is handed out with the buffer itself, a smaller one is copied: a row that
 /// somebody keeps must not keep a whole buffer.
 const SHARED_BYTES_MIN: usize = 32 * 1024;

@@ -17,6 +17,9 @@ pub const IN_FLIGHT_MAX_DEFAULT: usize = 16 * 1024;
 pub const STATEMENTS_MAX_DEFAULT: usize = 256;
 /// How long a request waits for a connection that was lost to come back.
 pub const RECONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// Settings of the session that a server may report; PostgreSQL 15 reports 14, and those of
+/// extensions that ask for it.
+pub(super) const PARAMETERS_MAX: usize = 1000;
 
 /// The limits of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]

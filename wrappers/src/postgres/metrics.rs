@@ -51,6 +51,11 @@ impl Counter {
         self.0.set(self.0.get().wrapping_add(n));
     }
 
+    /// For what was counted and did not happen.
+    pub(super) fn subtract(&self, n: u64) {
+        self.0.set(self.0.get().wrapping_sub(n));
+    }
+
     pub(super) fn get(&self) -> u64 {
         self.0.get()
     }

@@ -13,6 +13,8 @@ mod core;
 mod db_error;
 mod encode;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gather;
 mod input;
 mod limits;
@@ -24,20 +26,22 @@ mod prepare;
 mod reader;
 mod request;
 mod row;
+mod simple;
 mod socket;
 mod sqlstate;
 mod startup;
 mod statement;
 mod statements;
 mod transaction;
+mod turn;
 pub mod types;
 
 pub use crate::pool::{PoolMetrics, PoolSettings};
 pub use client::{Client, IntoConfig};
 pub use config::{
     CONNECT_TIMEOUT_DEFAULT, ChannelBinding, Config, Host, KEEPALIVES_IDLE_DEFAULT,
-    LoadBalanceHosts, MESSAGE_BYTES_MAX_DEFAULT, PORT_DEFAULT, SslMode, SslRootCert,
-    TargetSessionAttrs,
+    LoadBalanceHosts, MESSAGE_BYTES_MAX_DEFAULT, PORT_DEFAULT, SslMode, SslNegotiation,
+    SslRootCert, TargetSessionAttrs,
 };
 pub use copy::{CopyIn, CopyOut};
 pub use db_error::{DbError, ErrorPosition, Severity};
@@ -53,6 +57,7 @@ pub use listen::{
 pub use metrics::Metrics;
 pub use pool::{Pool, PooledClient};
 pub use row::{Row, RowIndex};
+pub use simple::{SimpleQueryMessage, SimpleQueryRow};
 pub use sqlstate::SqlState;
 pub use statement::{Column, Statement, ToStatement};
 pub use transaction::{IsolationLevel, Transaction, TransactionBuilder};

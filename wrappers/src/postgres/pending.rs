@@ -1,10 +1,11 @@
 //! A request that was sent, and what has come of its answer.
 //!
-//! The rule of this file: a request is answered up to its own `ReadyForQuery`, whether anybody still
-//! waits for that or not. Until then it keeps its place in the queue of its connection.
+//! The rule of this file: a request that was sent is answered up to its own `ReadyForQuery`, whether
+//! anybody still waits for that or not. Until then it keeps its place in the queue of its connection.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use cede_fiber::Ticket;
@@ -23,6 +24,8 @@ pub(super) enum Want {
     Count,
     /// Collect what describes a statement, and wake the fiber at the end.
     Description,
+    /// Collect rows of text with what describes them, and wake the fiber at the end.
+    Texts,
     /// Wake the fiber at each row.
     Stream,
     /// Wake the fiber at what belongs to COPY.
@@ -32,11 +35,11 @@ pub(super) enum Want {
 /// A part of an answer that is waited for.
 pub(super) enum Item {
     Row(Row),
-    /// What one message of COPY carried.
+    /// What one message of COPY carried, or a row of text.
     Data(Bytes),
     Message(Message),
-    /// The end of a command of COPY.
-    Complete,
+    /// The end of a command, with its number of rows.
+    Complete(u64),
 }
 
 impl Item {
@@ -44,7 +47,7 @@ impl Item {
         match self {
             Self::Row(row) => row.bytes(),
             Self::Data(bytes) => bytes.len() + size_of::<Self>(),
-            Self::Message(_) | Self::Complete => size_of::<Self>(),
+            Self::Message(_) | Self::Complete(_) => size_of::<Self>(),
         }
     }
 }
@@ -66,12 +69,13 @@ pub(super) struct Pending {
     pub(super) want: Want,
     /// Whose rows come.
     pub(super) statement: Option<Statement>,
-    /// Whether it belongs to the transaction that owns the connection.
-    pub(super) is_own: bool,
+    /// If it belongs to the transaction that owns the connection: the state of that.
+    pub(super) own: Option<Rc<Cell<u8>>>,
     /// Its number on its connection.
     pub(super) serial: u64,
-    /// Where it begins in all that was ever sent on its connection.
-    pub(super) start: u64,
+    /// Where it begins in all that was ever sent on its connection, and how long it is.
+    pub(super) start: Cell<u64>,
+    pub(super) len: usize,
     pub(super) rows: RefCell<Vec<Row>>,
     items: RefCell<VecDeque<Item>>,
     /// Of what is in `rows` or `items`.
@@ -87,6 +91,7 @@ pub(super) struct Pending {
     pub(super) has_begun: Cell<bool>,
     is_done: Cell<bool>,
     is_abandoned: Cell<bool>,
+    is_taken_back: Cell<bool>,
     ticket: Cell<Option<Ticket>>,
 }
 
@@ -94,16 +99,18 @@ impl Pending {
     pub(super) fn new(
         want: Want,
         statement: Option<Statement>,
-        is_own: bool,
+        own: Option<Rc<Cell<u8>>>,
         serial: u64,
         start: u64,
+        len: usize,
     ) -> Self {
         Self {
             want,
             statement,
-            is_own,
+            own,
             serial,
-            start,
+            start: Cell::new(start),
+            len,
             rows: RefCell::default(),
             items: RefCell::default(),
             bytes: Cell::new(0),
@@ -115,6 +122,7 @@ impl Pending {
             has_begun: Cell::new(false),
             is_done: Cell::new(false),
             is_abandoned: Cell::new(false),
+            is_taken_back: Cell::new(false),
             ticket: Cell::new(None),
         }
     }
@@ -171,10 +179,27 @@ impl Pending {
         if self.is_done.get() || self.is_abandoned.replace(true) {
             return false;
         }
+        self.drop_result();
+        true
+    }
+
+    /// Nobody is to have what has come.
+    pub(super) fn drop_result(&self) {
         self.rows.take();
         self.items.take();
         self.bytes.set(0);
-        true
+    }
+
+    /// It was given up before it was sent, and never will be: there is no answer.
+    pub(super) fn take_back(&self) {
+        self.is_taken_back.set(true);
+        self.finish(b'E');
+    }
+
+    /// Whether it was given up before it was sent.
+    #[inline]
+    pub(super) fn is_taken_back(&self) -> bool {
+        self.is_taken_back.get()
     }
 
     /// Appends a row to a result that is collected.
@@ -188,7 +213,7 @@ impl Pending {
     pub(super) fn push(&self, item: Item) {
         self.bytes.set(self.bytes.get() + item.bytes());
         self.items.borrow_mut().push_back(item);
-        if self.want != Want::Description {
+        if matches!(self.want, Want::Stream | Want::Copy) {
             self.wake();
         }
     }

@@ -86,8 +86,7 @@ impl Connection {
         types: &[Type],
         own: Option<&Own>,
     ) -> Result<Statement, Error> {
-        self.names.set(self.names.get() + 1);
-        let name: Box<str> = format!("c{}", self.names.get()).into();
+        let name = self.next_name();
         while let Some(evicted) = self.statements.evict(self.limits.statements_max) {
             self.closing.borrow_mut().push(evicted.name().into());
         }
@@ -95,14 +94,16 @@ impl Connection {
         let request = self.request(Want::Description, None, own, |out| {
             encode::prepare(&name, sql, types, &closing, out)
         });
-        let described = match request {
-            Err(error) => {
-                // Nothing was sent.
-                self.closing.borrow_mut().extend(closing);
-                Err(error)
+        let (described, was_sent) = match request {
+            Err(error) => (Err(error), false),
+            Ok(request) => {
+                let described = request.finish().and_then(|()| self.described(&request, own));
+                (described, !request.was_taken_back())
             }
-            Ok(request) => request.finish().and_then(|()| self.described(&request, own)),
         };
+        if !was_sent {
+            self.closing.borrow_mut().extend(closing);
+        }
         match described {
             Ok((params, columns)) => {
                 let id = self.id;
@@ -121,13 +122,18 @@ impl Connection {
         request: &Request,
         own: Option<&Own>,
     ) -> Result<(Vec<Type>, Vec<Column>), Error> {
-        let malformed = |error| Error::io(Phase::Prepare, error).at(&self.host);
+        let malformed = |error: std::io::Error| Error::io(Phase::Prepare, error).at(&self.host);
         let (mut params, mut columns) = (Vec::new(), Vec::new());
         while let Some(item) = request.next()? {
             match item {
                 Item::Message(Message::ParameterDescription(body)) => {
                     let mut oids = body.parameters();
-                    while let Some(oid) = oids.next().map_err(malformed)? {
+                    // A server counts in 16 bits, and 65,536 as none.
+                    let too_many = |error| {
+                        let text = format!("{error}; has it more than 65,535 parameters?");
+                        malformed(error).with_message(text)
+                    };
+                    while let Some(oid) = oids.next().map_err(too_many)? {
                         params.push(self.type_of(oid, own, 0)?);
                     }
                 }
@@ -148,6 +154,12 @@ impl Connection {
             }
         }
         Ok((params, columns))
+    }
+
+    /// All statements are to be prepared again.
+    pub(super) fn forget_all(&self) {
+        let forgotten = self.statements.forget_all();
+        self.closing.borrow_mut().extend(forgotten.iter().map(|statement| statement.name().into()));
     }
 
     /// The server does not take this statement as it was prepared.

@@ -13,10 +13,12 @@ use bytes::{BufMut, BytesMut};
 use cede_fiber::{Park, Wait, WaitKind, is_cancelled, shield};
 use postgres_protocol::message::backend::Message;
 
+use super::config::is_utf8;
 use super::connection::Connection;
 use super::db_error::{DbError, Severity};
 use super::error::{Error, ErrorKind, Phase};
 use super::input::Input;
+use super::limits::PARAMETERS_MAX;
 use super::pending::{Again, Item, Pending, Want};
 use super::row::Row;
 use super::sqlstate::SqlState;
@@ -24,6 +26,9 @@ use super::statement::Statement;
 
 /// The longest time for the cancel request of a runtime that shuts down.
 const LAST_CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
+/// What a server says of a statement that took too long. It has the SQLSTATE of one that was
+/// cancelled, and nothing else that differs but a text, which some servers have in another language.
+const STATEMENT_TIMEOUT: &str = "canceling statement due to statement timeout";
 
 impl Connection {
     /// The life of the reader. `read` was read already.
@@ -104,7 +109,7 @@ impl Connection {
     }
 
     /// Hands over all messages that are complete.
-    fn take_messages(&self, input: &mut Input) -> Result<(), Error> {
+    pub(super) fn take_messages(&self, input: &mut Input) -> Result<(), Error> {
         while let Some((tag, body)) = input.next().map_err(malformed)? {
             match tag {
                 b'D' => self.data_row(input, body)?,
@@ -133,6 +138,10 @@ impl Connection {
             return Ok(());
         }
         let (Want::Rows | Want::Stream, Some(statement)) = (head.want, &head.statement) else {
+            if head.want == Want::Texts {
+                head.push(Item::Data(input.take(body)));
+                self.limit_result(&head);
+            }
             return Ok(());
         };
         let Some(row) = Row::new(statement, input.take(body)) else {
@@ -146,17 +155,22 @@ impl Connection {
             return self.wait_for_consumer(&head);
         }
         head.push_row(row);
-        if head.bytes.get() > self.limits.result_bytes_max {
-            let max = self.limits.result_bytes_max;
+        self.limit_result(&head);
+        Ok(())
+    }
+
+    #[inline]
+    fn limit_result(&self, head: &Pending) {
+        let max = self.limits.result_bytes_max;
+        if head.bytes.get() > max {
             let message = format!(
                 "a result of more than {max} bytes; use query_each, or raise the limit \
                  (result_bytes_max)"
             );
-            head.rows.take();
+            head.drop_result();
             let error = Error::new(ErrorKind::Limit, Phase::Receive, message);
             head.set_error(error.at(&self.host).maybe_run(true));
         }
-        Ok(())
     }
 
     /// Holds up the connection until the consumer has taken enough.
@@ -188,17 +202,22 @@ impl Connection {
         let head = self.head(b'C')?;
         let Some((0, tag)) = body.split_last() else { return Err(unexpected(b'C')) };
         head.has_begun.set(true);
-        head.affected.set(affected(tag));
+        let affected = affected(tag);
+        head.affected.set(affected);
         head.was_rollback.set(tag == b"ROLLBACK");
-        Self::complete(&head);
+        if matches!(tag, b"DISCARD ALL" | b"DEALLOCATE ALL") {
+            // Within a transaction the next statement could not be sent once more.
+            drop(self.statements.forget_all());
+        }
+        Self::complete(&head, affected);
         Ok(())
     }
 
     /// A command is over. What belongs to COPY hears of it before its Sync.
     #[inline]
-    fn complete(head: &Pending) {
-        if head.want == Want::Copy && !head.is_abandoned() {
-            head.push(Item::Complete);
+    fn complete(head: &Pending, affected: u64) {
+        if matches!(head.want, Want::Copy | Want::Texts) && !head.is_abandoned() {
+            head.push(Item::Complete(affected));
         }
     }
 
@@ -213,7 +232,9 @@ impl Connection {
             self.counters.abandoned.add(1);
             self.canceller.one_less();
         }
-        if status != b'I' && !head.is_own {
+        if let Some(own) = &head.own {
+            own.set(status);
+        } else if status != b'I' {
             let message = "a statement has begun a transaction on a connection that fibers share; \
                  use `transaction`. The connection is closed and the transaction rolled back";
             let error = Error::new(ErrorKind::State, Phase::Execute, message).at(&self.host);
@@ -241,7 +262,7 @@ impl Connection {
             Message::EmptyQueryResponse => {
                 let head = self.head(tag)?;
                 head.has_begun.set(true);
-                Self::complete(&head);
+                Self::complete(&head, 0);
             }
             Message::ErrorResponse(body) => {
                 let error = DbError::parse(&mut body.fields()).map_err(malformed)?;
@@ -253,14 +274,13 @@ impl Connection {
             }
             Message::NotificationResponse(body) => self.hooks.notify(&body),
             Message::ParameterStatus(body) => {
-                let name = body.name().map_err(malformed)?.to_owned();
-                let value = body.value().map_err(malformed)?.to_owned();
-                self.parameters.borrow_mut().insert(name, value);
+                let name = body.name().map_err(malformed)?;
+                self.parameter(name, body.value().map_err(malformed)?)?;
             }
             Message::ParameterDescription(_) | Message::RowDescription(_) | Message::NoData => {
                 let head = self.head(tag)?;
                 head.has_begun.set(true);
-                if head.want == Want::Description && !head.is_abandoned() {
+                if matches!(head.want, Want::Description | Want::Texts) && !head.is_abandoned() {
                     head.push(Item::Message(message));
                 }
             }
@@ -297,6 +317,23 @@ impl Connection {
         Ok(())
     }
 
+    /// A setting of the session is another one.
+    fn parameter(&self, name: &str, value: &str) -> Result<(), Error> {
+        if name == "client_encoding" && !is_utf8(value) {
+            let message = "a statement has set client_encoding to something else than UTF8; texts \
+                 would be stored as others. The connection is closed";
+            return Err(Error::new(ErrorKind::State, Phase::Receive, message));
+        }
+        let mut parameters = self.parameters.borrow_mut();
+        parameters.insert(name.to_owned(), value.to_owned());
+        if parameters.len() > PARAMETERS_MAX {
+            parameters.clear();
+            let message = format!("the server reports more than {PARAMETERS_MAX} settings");
+            return Err(Error::protocol(Phase::Receive, message));
+        }
+        Ok(())
+    }
+
     /// What the server says of the request that it answers; or of the session, which is over then.
     fn error(&self, error: DbError) -> Result<(), Error> {
         let head = self.queue.borrow().front().map(Rc::clone);
@@ -316,13 +353,22 @@ impl Connection {
             Want::Copy => Phase::Copy,
             _ => Phase::Execute,
         };
-        let is_hit = *error.code() == SqlState::QUERY_CANCELED && self.canceller.has_hit(&head);
+        let is_hit = *error.code() == SqlState::QUERY_CANCELED
+            && error.message() != STATEMENT_TIMEOUT
+            && self.canceller.has_hit(&head);
         if is_hit {
             head.again.set(Again::Hit);
         } else if is_stale(&error) {
             head.again.set(Again::Stale);
         }
+        let is_unknown = *error.code() == SqlState::INVALID_SQL_STATEMENT_NAME;
         let mut error = Error::db(phase, error).at(&self.host);
+        if is_unknown && head.statement.is_some() {
+            let hint = "the session has lost its prepared statements; a pooler that changes it \
+                 between transactions has to keep track of them";
+            let text = error.as_db_error().map(ToString::to_string).unwrap_or_default();
+            error = error.with_message(format!("{text}; {hint}"));
+        }
         if is_hit {
             let is_atomic = head.statement.as_ref().is_some_and(Statement::is_atomic);
             let message = "a cancel request that was meant for another statement of this connection \

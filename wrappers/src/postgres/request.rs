@@ -37,12 +37,22 @@ impl Request {
     fn give_up(&self, error: std::io::Error) -> Error {
         self.connection.abandon(&self.pending);
         let error = Error::io(self.phase(), error).at(&self.connection.host);
-        // It was appended to what is sent, and nothing takes it back.
-        error.maybe_run(true)
+        error.maybe_run(!self.was_taken_back())
     }
 
     fn phase(&self) -> Phase {
-        if self.pending.has_begun.get() { Phase::Receive } else { Phase::Execute }
+        if self.was_taken_back() {
+            Phase::Send
+        } else if self.pending.has_begun.get() {
+            Phase::Receive
+        } else {
+            Phase::Execute
+        }
+    }
+
+    /// Whether it was given up before it was sent, and never will be.
+    pub(super) fn was_taken_back(&self) -> bool {
+        self.pending.is_taken_back()
     }
 
     /// Waits until the answer is complete.
@@ -66,6 +76,11 @@ impl Request {
     pub(super) fn rows(&self) -> Result<Vec<Row>, Error> {
         self.finish()?;
         Ok(self.pending.rows.take())
+    }
+
+    /// The next part that has come already.
+    pub(super) fn take(&self) -> Option<Item> {
+        self.pending.pop()
     }
 
     /// The next part of the answer; `None` when it is complete.

@@ -54,6 +54,9 @@ pub(crate) enum Encryption {
     IfOffered,
     #[cfg(feature = "tls")]
     Yes,
+    /// Without asking for it.
+    #[cfg(feature = "tls")]
+    Direct,
 }
 
 /// How TLS is done; without the feature there is no way.
@@ -74,6 +77,10 @@ impl Address {
             Place::Tcp(addr) => self.dial_tcp(*addr, config)?,
         };
         match (encryption, tls) {
+            #[cfg(feature = "tls")]
+            (Encryption::Direct, Some(tls)) => {
+                tls::connect(stream, &self.host, tls).map_err(|error| Error::io(Phase::Tls, error))
+            }
             #[cfg(feature = "tls")]
             (Encryption::IfOffered | Encryption::Yes, Some(tls)) => {
                 self.secure(stream, encryption, tls)
@@ -184,6 +191,9 @@ pub(crate) struct CancelTarget {
     pub(super) address: Address,
     /// What the session has.
     pub(super) tls: Option<TlsConfig>,
+    /// Whether that is not asked for first.
+    #[cfg(feature = "tls")]
+    pub(super) is_direct: bool,
     pub(super) timeout: Duration,
 }
 
@@ -201,7 +211,11 @@ pub(crate) fn send_cancel(
 ) -> Result<(), Error> {
     let send = || {
         #[cfg(feature = "tls")]
-        let encryption = if target.tls.is_some() { Encryption::Yes } else { Encryption::No };
+        let encryption = match &target.tls {
+            Some(_) if target.is_direct => Encryption::Direct,
+            Some(_) => Encryption::Yes,
+            None => Encryption::No,
+        };
         #[cfg(not(feature = "tls"))]
         let encryption = Encryption::No;
         let stream = target.address.dial(&Config::new(), encryption, target.tls.as_ref())?;

@@ -120,6 +120,20 @@ impl Statements {
         }
     }
 
+    /// Takes out all that are ready.
+    pub(super) fn forget_all(&self) -> Vec<Statement> {
+        let ready = |_: &Rc<str>, slot: &mut Slot| matches!(slot, Slot::Ready { .. });
+        let mut known = self.known.borrow_mut();
+        let statement = |(_, slot)| match slot {
+            Slot::Ready { statement, .. } => {
+                statement.close();
+                Some(statement)
+            }
+            Slot::Preparing(_) => None,
+        };
+        known.extract_if(ready).filter_map(statement).collect()
+    }
+
     /// Takes out the one that was not used for longest, if there are more than `max` that nobody
     /// holds.
     pub(super) fn evict(&self, max: usize) -> Option<Statement> {

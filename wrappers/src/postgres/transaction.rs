@@ -16,7 +16,8 @@ use cede_fiber::{Park, is_shutdown_unwind, shield, sleep, with_deadline};
 use super::client::Client;
 use super::connection::Connection;
 use super::error::{Error, ErrorKind, Phase};
-use super::pending::{Again, Pending};
+use super::pending::{Again, Pending, Want};
+use super::turn::Turnstile;
 
 /// The longest time for a rollback that nothing else bounds; then the connection is closed, which
 /// rolls back as well.
@@ -30,6 +31,13 @@ const ROLLBACK_ATTEMPTS_MAX: usize = 4;
 /// It can do what a client can. Fibers of a scope may share it; their requests are pipelined.
 pub struct Transaction {
     client: Client,
+}
+
+impl Transaction {
+    fn new(client: &Client, own: Rc<Own>) -> Self {
+        let core = Rc::clone(&client.core);
+        Self { client: Client { core, own: Some(own), turnstile: Rc::new(Turnstile::new()) } }
+    }
 }
 
 impl Deref for Transaction {
@@ -148,11 +156,9 @@ fn outer<T, E: From<Error>>(
     begin: String,
     f: impl FnOnce(&Transaction) -> Result<T, E>,
 ) -> Result<T, E> {
-    let turn = client.core.own()?;
+    let turn = client.own_turn()?;
     let own = Rc::new(Own::new(client.core.connection()?, begin));
-    let transaction = Transaction {
-        client: Client { core: Rc::clone(&client.core), own: Some(Rc::clone(&own)) },
-    };
+    let transaction = Transaction::new(client, Rc::clone(&own));
     let _end = End(&own);
     let result = catch_unwind(AssertUnwindSafe(|| f(&transaction)));
     let result = match result {
@@ -180,15 +186,33 @@ fn savepoint<T, E: From<Error>>(
     own: &Rc<Own>,
     f: impl FnOnce(&Transaction) -> Result<T, E>,
 ) -> Result<T, E> {
+    /// Who still has a clone of it would send to the transaction around it.
+    struct Over<'a>(&'a Transaction);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.client.turnstile.end();
+        }
+    }
+    let _turn = client.own_turn()?;
     let number = own.savepoints.get() + 1;
     own.savepoints.set(number);
-    client.batch_execute(&format!("SAVEPOINT cede_{number}"))?;
-    let transaction = Transaction { client: client.clone() };
+    let transaction = Transaction::new(client, Rc::clone(own));
+    let _over = Over(&transaction);
+    transaction.batch_execute(&format!("SAVEPOINT cede_{number}"))?;
     let back = format!("ROLLBACK TO SAVEPOINT cede_{number}; RELEASE SAVEPOINT cede_{number}");
     match catch_unwind(AssertUnwindSafe(|| f(&transaction))) {
         Ok(Ok(value)) => {
-            client.batch_execute(&format!("RELEASE SAVEPOINT cede_{number}"))?;
-            Ok(value)
+            let released = transaction.batch_execute(&format!("RELEASE SAVEPOINT cede_{number}"));
+            match released {
+                Ok(()) => Ok(value),
+                Err(error) => {
+                    // What was never sent, or fails, leaves the savepoint.
+                    if !error.may_have_run() {
+                        own.roll_back(&transaction, &back, b'T');
+                    }
+                    Err(error.into())
+                }
+            }
         }
         Ok(Err(error)) => {
             own.roll_back(&transaction, &back, b'T');
@@ -230,9 +254,10 @@ pub(super) struct Own {
     connection: Rc<Connection>,
     begin: String,
     state: Cell<State>,
-    /// The request that BEGIN went with, and the last one.
+    /// The request that BEGIN went with.
     first: RefCell<Option<Rc<Pending>>>,
-    last: RefCell<Option<Rc<Pending>>>,
+    /// Behind the last answer; `T` before the first one.
+    status: Rc<Cell<u8>>,
     savepoints: Cell<u64>,
 }
 
@@ -243,7 +268,7 @@ impl Own {
             begin,
             state: Cell::new(State::New),
             first: RefCell::default(),
-            last: RefCell::default(),
+            status: Rc::new(Cell::new(b'T')),
             savepoints: Cell::new(0),
         }
     }
@@ -265,9 +290,22 @@ impl Own {
         Ok(Rc::clone(&self.connection))
     }
 
+    /// Where the reader keeps its state.
+    pub(super) fn status(&self) -> Rc<Cell<u8>> {
+        Rc::clone(&self.status)
+    }
+
     /// What begins it, if that was not sent yet.
     pub(super) fn begin_sql(&self) -> Option<&str> {
         (self.state.get() == State::New).then_some(&*self.begin)
+    }
+
+    /// What begins it goes with the next request, if the first one was given up before it was sent.
+    fn begin_again(&self) {
+        if self.state.get() == State::Open && self.was_taken_back() {
+            self.state.set(State::New);
+            self.first.take();
+        }
     }
 
     /// A request of it was sent; what begins it went with the first one.
@@ -276,7 +314,6 @@ impl Own {
             self.state.set(State::Open);
             self.first.replace(Some(Rc::clone(pending)));
         }
-        self.last.replace(Some(Rc::clone(pending)));
     }
 
     /// Waits until the answer to the first request shows that the transaction has begun.
@@ -292,12 +329,17 @@ impl Own {
             }
             connection.wait_once()?;
         }
+        self.begin_again();
         self.check_open()
     }
 
+    /// Whether what begins it was given up before it was sent.
+    fn was_taken_back(&self) -> bool {
+        self.first.borrow().as_ref().is_some_and(|first| first.is_taken_back())
+    }
+
     fn check_open(&self) -> Result<(), Error> {
-        let ended = |pending: &Rc<Pending>| pending.is_done() && pending.status.get() == b'I';
-        if self.last.borrow().as_ref().is_some_and(ended) {
+        if self.status.get() == b'I' {
             let message = "the transaction did not begin, or was ended by a statement in it";
             let error = Error::new(ErrorKind::State, Phase::Execute, message);
             return Err(error.at(&self.connection.host));
@@ -306,13 +348,14 @@ impl Own {
     }
 
     fn commit(&self, transaction: &Transaction) -> Result<(), Error> {
+        self.begin_again();
         if self.state.get() == State::New {
             return Ok(());
         }
         let host = &self.connection.host;
         let sent = Self::check_fiber()
             .map_err(|error| Error::io(Phase::Commit, error).at(host))
-            .and_then(|()| transaction.simple(&self.connection, "COMMIT"));
+            .and_then(|()| transaction.simple(&self.connection, "COMMIT", Want::Count));
         let request = match sent {
             Ok(request) => request,
             Err(error) => {
@@ -324,6 +367,9 @@ impl Own {
         self.state.set(State::Ended);
         request.finish().map_err(|error| {
             if request.again() == Again::Hit {
+                self.roll_back(transaction, "ROLLBACK", b'I');
+            } else if request.was_taken_back() {
+                self.state.set(State::Open);
                 self.roll_back(transaction, "ROLLBACK", b'I');
             }
             error.with_phase(Phase::Commit)
@@ -345,6 +391,7 @@ impl Own {
 
     /// Rolls back, also when the fiber was cancelled; closes the connection if that takes too long.
     fn roll_back(&self, transaction: &Transaction, sql: &str, status: u8) {
+        self.begin_again();
         if self.state.get() == State::New || self.connection.is_closed() {
             return;
         }
@@ -358,7 +405,7 @@ impl Own {
                 let mut attempts = 0;
                 loop {
                     attempts += 1;
-                    let request = transaction.simple(&self.connection, sql)?;
+                    let request = transaction.simple(&self.connection, sql, Want::Count)?;
                     match request.finish() {
                         Ok(()) => return Ok(request.status()),
                         Err(_)

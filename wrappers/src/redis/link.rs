@@ -258,6 +258,7 @@ fn secure(stream: TcpStream, host: &str, tls: &Tls) -> io::Result<Stream> {
         verify: if tls.is_insecure { Verify::Nothing } else { Verify::Full },
         roots: tls.roots.clone().map_or(Roots::System, Roots::File),
         client: tls.client.clone(),
+        protocol: None,
     };
     crate::tls::connect(stream, host, &TlsConfig::load(&options)?)
 }

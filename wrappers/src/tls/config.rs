@@ -43,6 +43,8 @@ pub(crate) struct TlsOptions {
     pub(crate) roots: Roots,
     /// The client's own certificates, its own first, and their key; files of PEM.
     pub(crate) client: Option<(PathBuf, PathBuf)>,
+    /// What is spoken within, as ALPN names it (RFC 7301); `None` says nothing of it.
+    pub(crate) protocol: Option<&'static [u8]>,
 }
 
 /// Settings that were read, for any number of connections.
@@ -76,6 +78,12 @@ impl TlsConfig {
 
 /// Runs on the blocking pool.
 fn read(options: &TlsOptions) -> io::Result<ClientConfig> {
+    let mut config = read_files(options)?;
+    config.alpn_protocols.extend(options.protocol.map(<[u8]>::to_vec));
+    Ok(config)
+}
+
+fn read_files(options: &TlsOptions) -> io::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match options.verify {
         Verify::Nothing => Arc::new(Unverified(Arc::clone(&provider))),

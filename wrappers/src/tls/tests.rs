@@ -132,7 +132,7 @@ fn dial(port: u16, host: &str, options: &TlsOptions) -> io::Result<Stream> {
 }
 
 fn options(verify: Verify, root: PathBuf) -> TlsOptions {
-    TlsOptions { verify, roots: Roots::File(root), client: None }
+    TlsOptions { verify, roots: Roots::File(root), client: None, protocol: None }
 }
 
 fn ping(stream: &Stream) -> io::Result<()> {

@@ -4,7 +4,7 @@
 
 use std::env;
 
-use super::Config;
+use super::{Config, others};
 use crate::postgres::error::Error;
 
 /// Which variable is which setting.
@@ -20,6 +20,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("PGAPPNAME", "application_name"),
     ("PGCONNECT_TIMEOUT", "connect_timeout"),
     ("PGSSLMODE", "sslmode"),
+    ("PGSSLNEGOTIATION", "sslnegotiation"),
     ("PGSSLROOTCERT", "sslrootcert"),
     ("PGSSLCERT", "sslcert"),
     ("PGSSLKEY", "sslkey"),
@@ -60,7 +61,7 @@ impl Config {
 
     fn or_variables(self, variable: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, Error> {
         let mut there = Self::new();
-        for (name, key) in VARIABLES {
+        for (name, key) in VARIABLES.iter().copied().chain(others::variables()) {
             // An empty one counts as none.
             if let Some(value) = variable(name).filter(|value| !value.is_empty()) {
                 there
@@ -90,6 +91,7 @@ impl Config {
             ports: if self.ports.is_empty() { other.ports } else { self.ports },
             connect_timeout: self.connect_timeout.or(other.connect_timeout),
             ssl_mode: self.ssl_mode.or(other.ssl_mode),
+            ssl_negotiation: self.ssl_negotiation.or(other.ssl_negotiation),
             ssl_root_cert: self.ssl_root_cert.or(other.ssl_root_cert),
             ssl_cert: self.ssl_cert.or(other.ssl_cert),
             ssl_key: self.ssl_key.or(other.ssl_key),
@@ -144,11 +146,14 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("PGPORT") && !error.contains("secret"), "{error}");
+        // What would be less safe without.
+        let error = Config::new().or_variables(|name| (name == "PGSSLCRL").then(|| b"x".to_vec()));
+        assert!(error.unwrap_err().to_string().contains("PGSSLCRL"));
     }
 
     #[test]
     fn every_variable_is_a_parameter() {
-        for (name, key) in VARIABLES {
+        for (name, key) in VARIABLES.iter().copied().chain(others::variables()) {
             // What is unknown is an error that says so.
             if let Err(error) = Config::new().set(key, b"x") {
                 assert!(!error.to_string().contains("no parameter"), "{name}: {error}");

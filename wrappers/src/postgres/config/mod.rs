@@ -5,6 +5,7 @@
 
 mod environment;
 mod options;
+mod others;
 mod parse;
 mod passfile;
 
@@ -15,8 +16,10 @@ use std::time::Duration;
 
 pub(crate) use options::{AuthMethod, AuthMethods};
 pub use options::{
-    ChannelBinding, Host, LoadBalanceHosts, SslMode, SslRootCert, TargetSessionAttrs,
+    ChannelBinding, Host, LoadBalanceHosts, SslMode, SslNegotiation, SslRootCert,
+    TargetSessionAttrs,
 };
+pub(crate) use parse::is_utf8;
 pub(crate) use passfile::{Wanted, find_password};
 
 use super::limits::Limits;
@@ -47,9 +50,10 @@ pub const KEEPALIVES_IDLE_DEFAULT: Duration = Duration::from_secs(60);
 /// | `passfile` | `PGPASSFILE` | the password file, `~/.pgpass` |
 /// | `dbname` | `PGDATABASE` | the user's name |
 /// | `options` | `PGOPTIONS` | settings of the session: `-c name=value` |
-/// | `application_name` | `PGAPPNAME` | shown in `pg_stat_activity` |
+/// | `application_name`, `fallback_application_name` | `PGAPPNAME` | shown in `pg_stat_activity` |
 /// | `connect_timeout` | `PGCONNECT_TIMEOUT` | seconds for each address; 10, and 0 is without end |
 /// | `sslmode` | `PGSSLMODE` | [`SslMode`]; `prefer` |
+/// | `sslnegotiation` | `PGSSLNEGOTIATION` | [`SslNegotiation`]; `postgres` |
 /// | `sslrootcert` | `PGSSLROOTCERT` | a file of PEM, or `system` |
 /// | `sslcert`, `sslkey` | `PGSSLCERT`, `PGSSLKEY` | the client's own certificate and its key, in PEM |
 /// | `channel_binding` | `PGCHANNELBINDING` | [`ChannelBinding`]; `prefer` |
@@ -61,8 +65,10 @@ pub const KEEPALIVES_IDLE_DEFAULT: Duration = Duration::from_secs(60);
 /// | `keepalives_count` | | |
 /// | `tcp_user_timeout` | | milliseconds after which data that nobody acknowledges end the connection |
 ///
-/// A host with several addresses, and several hosts, are tried in turn. Anything else in a connection
-/// string is an error that names it.
+/// A host with several addresses, and several hosts, are tried in turn. Other parameters of libpq are
+/// taken where they ask for what is done anyway (`gssencmode=disable`, `client_encoding=UTF8`), and
+/// are an error that says so where they do not (`service`, `sslcrl`, `requirepeer`); so is whatever
+/// is no parameter at all.
 ///
 /// # Examples
 ///
@@ -93,6 +99,7 @@ pub struct Config {
     /// Zero is without end.
     pub(super) connect_timeout: Option<Duration>,
     pub(super) ssl_mode: Option<SslMode>,
+    pub(super) ssl_negotiation: Option<SslNegotiation>,
     pub(super) ssl_root_cert: Option<SslRootCert>,
     pub(super) ssl_cert: Option<PathBuf>,
     pub(super) ssl_key: Option<PathBuf>,
@@ -258,6 +265,18 @@ impl Config {
             (None, Some(SslRootCert::System)) => SslMode::VerifyFull,
             (None, _) => SslMode::Prefer,
         }
+    }
+
+    /// How TLS begins.
+    pub fn ssl_negotiation(&mut self, negotiation: SslNegotiation) -> &mut Self {
+        self.ssl_negotiation = Some(negotiation);
+        self
+    }
+
+    /// How TLS begins.
+    #[must_use]
+    pub fn get_ssl_negotiation(&self) -> SslNegotiation {
+        self.ssl_negotiation.unwrap_or(SslNegotiation::Postgres)
     }
 
     /// Who may have signed the server's certificate. With

@@ -74,6 +74,17 @@ choices! {
 }
 
 choices! {
+    /// How TLS begins.
+    SslNegotiation {
+        /// The server is asked for it first:
+        Postgres = "postgres",
+        /// At once, which servers do since version 17, and some proxies; only with
+        /// [`Require`](SslMode::Require) or more:
+        Direct = "direct",
+    }
+}
+
+choices! {
     /// Whether an authentication by SCRAM is bound to the TLS session, so that nobody in between can
     /// pass it on.
     ChannelBinding {

@@ -14,7 +14,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::options::{AuthMethods, Host, SslRootCert};
-use super::{ChannelBinding, Config, LoadBalanceHosts, SslMode, TargetSessionAttrs};
+use super::{
+    ChannelBinding, Config, LoadBalanceHosts, SslMode, SslNegotiation, TargetSessionAttrs, others,
+};
 use crate::postgres::error::Error;
 
 impl FromStr for Config {
@@ -178,12 +180,8 @@ impl Config {
             "sslcert" => self.ssl_cert = Some(PathBuf::from(text)),
             "sslkey" => self.ssl_key = Some(PathBuf::from(text)),
             "sslnegotiation" => {
-                if text != "postgres" {
-                    return Err(must_be(
-                        key,
-                        "postgres: TLS without asking first is not supported",
-                    ));
-                }
+                let negotiation = SslNegotiation::parse(text);
+                self.ssl_negotiation = Some(choice(key, negotiation, SslNegotiation::TEXTS)?);
             }
             "channel_binding" => {
                 let binding = ChannelBinding::parse(text);
@@ -222,24 +220,15 @@ impl Config {
             "tcp_user_timeout" => {
                 self.tcp_user_timeout = Some(duration(key, text, Duration::from_millis)?);
             }
-            "gssencmode" => {
-                if !matches!(text, "disable" | "prefer") {
-                    return Err(must_be(key, "disable or prefer: there is no GSSAPI here"));
-                }
-            }
-            "client_encoding" => {
-                if !matches!(&*text.to_ascii_lowercase(), "utf8" | "utf-8" | "unicode" | "auto") {
-                    return Err(must_be(key, "UTF8: strings are UTF-8 here"));
-                }
-            }
-            _ => {
-                return Err(Error::config(format!(
-                    "{key:?} is no parameter of a connection; see the table at Config"
-                )));
-            }
+            _ => return others::check(key, text),
         }
         Ok(())
     }
+}
+
+/// Whether this is a name of the one encoding that is used here.
+pub(crate) fn is_utf8(encoding: &str) -> bool {
+    ["utf8", "utf-8", "unicode"].iter().any(|name| encoding.eq_ignore_ascii_case(name))
 }
 
 fn must_be(key: &str, what: &str) -> Error {
@@ -384,9 +373,26 @@ mod tests {
         check("hostaddr=db", "hostaddr");
         check("require_auth=secret", "require_auth");
         check("gssencmode=require", "gssencmode");
-        check("service=x", "service");
+        check("service=secret", "pg_service.conf");
         check("client_encoding=latin1", "client_encoding");
-        check("sslnegotiation=direct", "sslnegotiation");
+        check("sslnegotiation=secret", "direct");
+        check("sslcrl=secret", "revoked");
+        check("replication=database", "replication");
+        check("ssl_min_protocol_version=TLSv1.3", "TLSv1.2".to_ascii_lowercase().as_str());
+    }
+
+    #[test]
+    fn what_asks_for_the_way_it_is_anyway_is_taken() {
+        for text in [
+            "client_encoding=UTF8",
+            "gssencmode=disable krbsrvname=postgres",
+            "replication=false",
+            "sslcompression=0 sslsni=1 sslcertmode=allow",
+            "ssl_min_protocol_version=TLSv1.2 ssl_max_protocol_version=TLSv1.3",
+            "min_protocol_version=3.0 max_protocol_version=latest",
+        ] {
+            assert_eq!(parse(text), Config::new(), "{text}");
+        }
     }
 
     #[test]

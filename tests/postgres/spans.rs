@@ -1,0 +1,79 @@
+//! What spans tell: statements and counts, never a value.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use cede::postgres::{Client, Error};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use crate::postgres::Postgres;
+
+/// Notes the fields of all spans, one after the other.
+#[derive(Clone, Default)]
+struct Notes(Arc<Mutex<String>>);
+
+impl Visit for Notes {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        *self.0.lock().unwrap() += &format!("{field}={value:?};");
+    }
+}
+
+impl Subscriber for Notes {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().contains("postgres")
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        span.record(&mut self.clone());
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        values.record(&mut self.clone());
+    }
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, _: &Event<'_>) {}
+    fn enter(&self, _: &Id) {
+        panic!("a span that is entered counts for all fibers of the thread");
+    }
+    fn exit(&self, _: &Id) {}
+}
+
+fn calls(client: &Client) -> Result<(), Error> {
+    client.batch_execute("create temp table spans (a text unique)")?;
+    let insert = "insert into spans values ($1)";
+    client.execute(insert, &[&"secret"])?;
+    // The server's words name the key.
+    let error = client.execute(insert, &[&"secret"]).unwrap_err();
+    assert!(error.to_string().contains("secret"), "{error}");
+    assert!(client.query_each(insert, &[&"secret"], |_| Ok::<_, Error>(())).is_err());
+    client.query_each("table spans", &[], |_| Ok::<_, Error>(()))?;
+    let row = client.simple_query("select * from spans")?;
+    assert_eq!(row.len(), 3);
+    let copied = "create temp table copied as table spans; insert into copied select a from spans";
+    client.batch_execute(copied)?;
+    assert!(client.batch_execute("select a::int from spans").is_err());
+    Ok(())
+}
+
+#[test]
+fn spans_have_statements_and_counts_and_no_values() {
+    let url = Postgres::shared().url("postgres");
+    let notes = Notes::default();
+    // With one alone, threads without any switch the spans off for all.
+    let _other = tracing::Dispatch::new(Notes::default());
+    tracing::subscriber::with_default(notes.clone(), || {
+        cede::run(|| calls(&Client::connect(url).unwrap()).unwrap()).unwrap();
+    });
+    let notes = notes.0.lock().unwrap();
+    let insert = r#"statement="insert into spans values ($1)";"#;
+    assert!(notes.contains(&format!("{insert}rows=1;")), "{notes}");
+    assert_eq!(notes.matches(&format!(r#"{insert}error="23505";"#)).count(), 2, "{notes}");
+    assert!(notes.contains(r#"statement="table spans";rows=1;"#), "{notes}");
+    assert!(notes.contains(r#"statement="select * from spans";rows=1;"#), "{notes}");
+    assert!(notes.contains(r#"statement="select a::int from spans";error="22P02";"#), "{notes}");
+    assert!(!notes.contains("secret"), "{notes}");
+}
