@@ -45,6 +45,10 @@ impl Cluster {
             eventually("it is a copy", || {
                 replica.cli(&["INFO", "replication"]).contains("master_link_status:up")
             });
+            eventually("all know of it", || {
+                let port = replica.port().to_string();
+                cluster.nodes.iter().all(|node| node.cli(&["CLUSTER", "SLOTS"]).contains(&port))
+            });
         }
         eventually("the cluster is well", || cluster.all_say("cluster_state:ok"));
         // All know all slots.
@@ -119,16 +123,129 @@ fn commands_go_where_their_keys_are() {
                 pipe().atomic().incr("{u}a", 1).incr("{u}b", 2).query(&mut cluster).unwrap();
             assert_eq!(both, (1, 2));
             assert_eq!(cluster.mget::<_, Vec<i32>>(&["{u}a", "{u}b"]).unwrap(), [1, 2]);
-            let error = cluster.mget::<_, Vec<i32>>(&["a", "b"]).unwrap_err();
-            assert_eq!(error.code(), Some("CROSSSLOT"));
+            for command in ["SINTER", "RENAME", "MSETNX"] {
+                let mut command = cmd(command);
+                let error = command.arg(&["a", "b", "c", "d"][..]).exec(&mut cluster).unwrap_err();
+                let is_arity = error.to_string().contains("wrong number of arguments");
+                assert!(error.code() == Some("CROSSSLOT") || is_arity, "{error}");
+            }
+            let before: u64 = cluster.clients().iter().map(|node| node.metrics().commands).sum();
             let error =
                 pipe().atomic().incr("a", 1).incr("b", 1).query::<()>(&mut cluster).unwrap_err();
-            assert!(
-                error.to_string().contains("MOVED") || error.to_string().contains("CROSSSLOT"),
-                "{error}"
-            );
+            assert_eq!(error.code(), Some("CROSSSLOT"), "{error}");
+            let after: u64 = cluster.clients().iter().map(|node| node.metrics().commands).sum();
+            assert_eq!(before, after, "nothing is sent of a transaction that cannot be");
         });
     }
+}
+
+#[test]
+fn commands_of_many_keys_are_split_by_slots() {
+    let cluster = Cluster::start(false);
+    for is_resp3 in [false, true] {
+        let configs: Vec<_> = cluster
+            .configs()
+            .into_iter()
+            .map(|config| if is_resp3 { config.resp3() } else { config })
+            .collect();
+        in_runtime(move || {
+            let mut cluster = ClusterClient::connect(&configs).unwrap();
+            let keys: Vec<String> = (0..100).map(|n| format!("split:{n}")).collect();
+            let pairs: Vec<(&String, i32)> = keys.iter().zip(0..).collect();
+            let _: () = cluster.mset(&pairs).unwrap();
+            assert!(cluster.mget::<_, Vec<i32>>(&keys).unwrap().into_iter().eq(0..100));
+            // One that is not there, and one that is asked for twice.
+            let some = ["split:7", "none", "split:3", "split:7"];
+            let values: Vec<Option<i32>> = cluster.mget(&some).unwrap();
+            assert_eq!(values, [Some(7), None, Some(3), Some(7)]);
+            assert_eq!(cluster.exists::<_, i32>(&some).unwrap(), 3);
+            assert_eq!(cmd("TOUCH").arg(&keys).query::<i32>(&mut cluster).unwrap(), 100);
+            // In a pipeline, at its place.
+            let (one, many, gone): (i32, Vec<i32>, i32) =
+                pipe().get("split:1").mget(&keys).unlink(&keys[90..]).query(&mut cluster).unwrap();
+            assert_eq!((one, many.len(), gone), (1, 100, 10));
+            assert_eq!(cluster.del::<_, i32>(&keys).unwrap(), 90);
+            let huge: Vec<String> = (0..20_000).map(|n| format!("huge:{n}")).collect();
+            let none: Vec<Option<i32>> = cluster.mget(&huge).unwrap();
+            assert!(none.len() == 20_000 && none.iter().all(Option::is_none));
+        });
+    }
+    a_pipeline_of_which_a_part_has_run_says_that_it_may_have(cluster);
+}
+
+/// Which loses a node by this.
+fn a_pipeline_of_which_a_part_has_run_says_that_it_may_have(cluster: Cluster) {
+    let configs = cluster.configs();
+    let cluster = Arc::new(cluster);
+    in_runtime(move || {
+        let mut client = ClusterClient::connect(&configs).unwrap();
+        // "{06S}" is slot 0, of the first node; "foo" is of the third.
+        let _: () = client.set("{06S}k", 1).unwrap();
+        let there = Arc::clone(&cluster);
+        cede::blocking(move || there.nodes[0].kill()).unwrap();
+        let gone = cede::with_deadline(Duration::from_millis(300), || client.get("{06S}k"));
+        assert!(RedisResult::<i32>::is_err(&gone));
+        for split in [false, true] {
+            let result: RedisResult<()> = cede::with_deadline(Duration::from_millis(300), || {
+                if split {
+                    client.mset(&[("{06S}k", 5), ("foo", 5)])
+                } else {
+                    pipe().set("{06S}k", 6).set("foo", 6).exec(&mut client)
+                }
+            });
+            let error = result.unwrap_err();
+            assert!(may_have_run(&error), "{error}");
+            let there = Arc::clone(&cluster);
+            let foo = cede::blocking(move || there.nodes[2].cli(&["GET", "foo"])).unwrap();
+            assert_eq!(foo, if split { "5" } else { "6" });
+        }
+    });
+}
+
+#[test]
+fn replicas_answer_reads_if_that_is_wanted() {
+    let cluster = Arc::new(Cluster::start(true));
+    let configs = cluster.configs();
+    in_runtime(move || {
+        let mut masters = ClusterClient::connect(&configs).unwrap();
+        let mut replicas = masters.read_from_replicas();
+        let _: () = masters.set("{06S}k", 1).unwrap();
+        let mut own = masters.client_of("{06S}k").unwrap().dedicated().unwrap();
+        let _: () = own.set("{06S}k", 2).unwrap();
+        assert_eq!(cmd("WAIT").arg(1).arg(60_000).query::<i32>(&mut own).unwrap(), 1);
+        drop(own);
+        let there = Arc::clone(&cluster);
+        let gets = move |node: usize| {
+            let there = Arc::clone(&there);
+            let stats = cede::blocking(move || there.nodes[node].cli(&["INFO", "commandstats"]));
+            let stats = stats.unwrap();
+            let line = stats.lines().find(|line| line.starts_with("cmdstat_get:calls="));
+            line.map_or(0, |line| line[18..].split(',').next().unwrap().parse::<i32>().unwrap())
+        };
+        assert_eq!(masters.get::<_, i32>("{06S}k").unwrap(), 2);
+        assert_eq!((gets(0), gets(3)), (1, 0));
+        assert_eq!(replicas.get::<_, i32>("{06S}k").unwrap(), 2);
+        let both: (i32, Option<i32>) =
+            pipe().get("{06S}k").get("foo").query(&mut replicas).unwrap();
+        assert_eq!(both, (2, None));
+        assert_eq!((gets(0), gets(3)), (1, 2), "the replica has answered");
+        // What writes goes to the master, and with it the rest of its pipeline.
+        let before = gets(3);
+        let three: (i32, i32) =
+            pipe().incr("{06S}k", 1).get("{06S}k").query(&mut replicas).unwrap();
+        assert_eq!(three, (3, 3));
+        assert_eq!(gets(3), before);
+        // A master without a replica answers itself; a replica that is away is not waited for.
+        let _: () = replicas.set("foo", 5).unwrap();
+        assert_eq!(replicas.get::<_, i32>("foo").unwrap(), 5);
+        let there = Arc::clone(&cluster);
+        cede::blocking(move || there.nodes[3].kill()).unwrap();
+        for _ in 0..20 {
+            assert_eq!(replicas.get::<_, i32>("{06S}k").unwrap(), 3);
+            let three: (i32,) = pipe().get("{06S}k").query(&mut replicas).unwrap();
+            assert_eq!(three, (3,));
+        }
+    });
 }
 
 #[test]

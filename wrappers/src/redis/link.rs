@@ -217,6 +217,9 @@ fn steps(config: &Config) -> Vec<Step> {
     if login.db() != 0 {
         steps.push(Step::new("choice of database", cmd("SELECT").arg(login.db())));
     }
+    if config.reads_from_replica {
+        steps.push(Step::new("reading from a replica", &mut cmd("READONLY")));
+    }
     if let Some(name) = &config.name {
         steps.push(Step::new("name", cmd("CLIENT").arg("SETNAME").arg(name)));
     }
