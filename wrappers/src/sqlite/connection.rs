@@ -49,7 +49,10 @@ impl Conn {
         busy_timeout: Duration,
         counters: &Arc<Counters>,
     ) -> rusqlite::Result<Self> {
-        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if path.is_some_and(|path| path.as_os_str().as_encoded_bytes().starts_with(b"file:")) {
+            flags |= OpenFlags::SQLITE_OPEN_URI;
+        }
         let mut db = match path {
             Some(path) => Connection::open_with_flags(path, flags)?,
             None => Connection::open_in_memory_with_flags(flags)?,
