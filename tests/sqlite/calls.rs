@@ -520,3 +520,27 @@ fn a_path_may_be_a_uri() {
         .unwrap()
     });
 }
+
+#[test]
+fn a_write_whose_rows_do_not_fit_says_that_it_was_done() {
+    everywhere(|db| {
+        db.execute_batch("CREATE TABLE done (a UNIQUE)")?;
+        let count = || db.query_one::<i64>("SELECT count(*) FROM done", ()).unwrap();
+        let two = "INSERT INTO done VALUES (?1), (?1 + 1) RETURNING a";
+        let error = db.query_one::<i64>(two, [1]).unwrap_err();
+        assert_eq!((error.kind(), error.may_have_run(), count()), (ErrorKind::RowCount, true, 2));
+        let error = db.query_opt::<i64>(two, [3]).unwrap_err();
+        assert_eq!((error.kind(), error.may_have_run(), count()), (ErrorKind::RowCount, true, 4));
+        let error = db.query::<String>(two, [5]).unwrap_err();
+        assert_eq!((error.kind(), error.may_have_run(), count()), (ErrorKind::FromSql, true, 6));
+        // Nothing was written.
+        let error = db.query::<i64>(two, [6]).unwrap_err();
+        assert!(error.is_constraint() && !error.may_have_run() && count() == 6, "{error}");
+        let none = "DELETE FROM done WHERE a = 99 RETURNING a";
+        let error = db.query_one::<i64>(none, ()).unwrap_err();
+        assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::RowCount, false));
+        let error = db.query_one::<i64>("SELECT a FROM done", ()).unwrap_err();
+        assert_eq!((error.kind(), error.may_have_run()), (ErrorKind::RowCount, false));
+        Ok(())
+    });
+}

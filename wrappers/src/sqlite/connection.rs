@@ -84,8 +84,16 @@ impl Conn {
             return Ok(Fetched::Writes);
         }
         bind(&mut statement)?;
-        let (result, rows) = take(&mut statement.raw_query())?;
-        Ok(Fetched::Rows(result, rows))
+        let before = self.db.total_changes();
+        let taken = take(&mut statement.raw_query());
+        match taken {
+            Ok((result, rows)) => Ok(Fetched::Rows(result, rows)),
+            // Its rows were not what was asked for, but it has written.
+            Err(error) if may_write && self.db.total_changes() != before => {
+                Err(error.that_may_have_run())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn begin_in_place(&self) {
