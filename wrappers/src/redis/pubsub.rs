@@ -312,6 +312,11 @@ impl Shared {
         }
         let command = kind.command(is_on);
         add(&self.server.counters.commands, 1);
+        if let Err(cause) = crate::outbox::check_deadline() {
+            add(&self.server.counters.errors, 1);
+            let failure = self.server.failure(Phase::Queue, cause);
+            return Err(failure.of_command(command.as_bytes(), false).into());
+        }
         let wait = || -> io::Result<Option<RedisResult<()>>> {
             let pending = Rc::new(Pending {
                 left: Cell::new(names.len()),
