@@ -151,7 +151,8 @@ fn main() -> anyhow::Result<()> {
                 name text NOT NULL, message text NOT NULL, at timestamptz NOT NULL DEFAULT now())",
         )?;
         let redis = redis::Client::lazy(redis).context("this is no Redis: --redis URL")?;
-        let server = Server::builder().bind(&*addr)?;
+        let server =
+            Server::builder().bind(&*addr).with_context(|| format!("cannot listen at {addr}"))?;
         let addr = server.local_addr()?;
         println!("listening on http://{addr}/");
         println!("try: curl http://{addr}/");

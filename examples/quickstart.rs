@@ -124,7 +124,8 @@ fn serve(addr: &str, links: impl Links) -> anyhow::Result<()> {
 
     Runtime::builder().shard_per_core().run(|| -> anyhow::Result<()> {
         links.create()?;
-        let server = Server::builder().bind(addr)?;
+        let server =
+            Server::builder().bind(addr).with_context(|| format!("cannot listen at {addr}"))?;
         let addr = server.local_addr()?;
         println!("listening on http://{addr}/");
         let (json, link) = ("Content-Type: application/json", "https://www.rust-lang.org/");

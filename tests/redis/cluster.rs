@@ -196,8 +196,8 @@ fn a_pipeline_of_which_a_part_has_run_says_that_it_may_have(cluster: Cluster) {
             let error = result.unwrap_err();
             assert!(may_have_run(&error), "{error}");
             let there = Arc::clone(&cluster);
-            let foo = cede::blocking(move || there.nodes[2].cli(&["GET", "foo"])).unwrap();
-            assert_eq!(foo, if split { "5" } else { "6" });
+            let stored = cede::blocking(move || there.nodes[2].cli(&["GET", "foo"])).unwrap();
+            assert_eq!(stored, if split { "5" } else { "6" });
         }
     });
 }

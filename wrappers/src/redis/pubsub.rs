@@ -370,7 +370,7 @@ impl Shared {
     fn send(&self, request: &Cmd) -> io::Result<()> {
         let Some(stream) = self.stream.borrow().clone() else { return Ok(()) };
         let bytes = request.get_packed_command();
-        add(&self.server.counters.bytes_out, bytes.len());
+        add(&self.server.counters.bytes_sent, bytes.len());
         let mut writer = &*stream;
         // Half of a command may have been sent: nothing can follow it.
         let broken = Broken(&stream);
