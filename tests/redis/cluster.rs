@@ -1,11 +1,16 @@
 //! A cluster of three masters: keys on all of them, slots that move, a master that dies.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use cede::redis::streams::StreamReadReply;
 use cede::redis::{
-    Address, ClusterClient, Commands, Config, RedisResult, Script, Value, cmd, may_have_run, pipe,
+    Address, ClusterClient, Commands, Config, REDIRECTIONS_MAX, RedisResult, Script, Value, cmd,
+    is_cancelled, is_timeout, may_have_run, pipe,
 };
 
 use crate::common::{HANG, eventually};
@@ -371,5 +376,71 @@ fn a_server_that_is_no_cluster_says_so() {
         let error = ClusterClient::connect([url]).unwrap_err();
         assert!(error.to_string().contains("cluster support disabled"), "{error}");
         assert!(ClusterClient::connect::<&str>([]).is_err());
+    });
+}
+
+/// Two nodes that are sure that the other one has every key: how often they were asked for one.
+fn nodes_that_name_each_other() -> ([u16; 2], Arc<AtomicUsize>) {
+    let listeners = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    let ports = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
+    let asked = Arc::new(AtomicUsize::new(0));
+    for (listener, (own, other)) in
+        listeners.into_iter().zip([(ports[0], ports[1]), (ports[1], ports[0])])
+    {
+        let asked = Arc::clone(&asked);
+        let serve = move |stream: TcpStream| -> Option<()> {
+            let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
+            loop {
+                let count: usize = lines.next()?.ok()?.strip_prefix('*')?.parse().ok()?;
+                let args: Vec<String> =
+                    (0..count).map(|_| lines.nth(1).and_then(Result::ok)).collect::<Option<_>>()?;
+                let answer = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+                    ["COMMAND"] => {
+                        "*1\r\n*6\r\n$3\r\nget\r\n:2\r\n*1\r\n+readonly\r\n:1\r\n:1\r\n:1\r\n"
+                            .into()
+                    }
+                    ["CLUSTER", "SLOTS"] => {
+                        format!("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:{own}\r\n")
+                    }
+                    ["GET", _] => {
+                        asked.fetch_add(1, Ordering::Relaxed);
+                        format!("-MOVED 5 127.0.0.1:{other}\r\n")
+                    }
+                    _ => "+OK\r\n".into(),
+                };
+                (&stream).write_all(answer.as_bytes()).ok()?;
+            }
+        };
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let serve = serve.clone();
+                thread::spawn(move || serve(stream));
+            }
+        });
+    }
+    (ports, asked)
+}
+
+#[test]
+fn nodes_that_name_each_other_are_not_asked_for_ever() {
+    let (ports, asked) = nodes_that_name_each_other();
+    in_runtime(move || {
+        let config = Config::new(Address::Tcp("127.0.0.1".into(), ports[0]));
+        let config = config.reconnect_timeout(Duration::from_millis(300));
+        let mut cluster = ClusterClient::connect([config]).unwrap();
+        let error = cluster.get::<_, i32>("k").unwrap_err();
+        assert_eq!(error.code(), Some("MOVED"), "{error}");
+        let by_one = asked.swap(0, Ordering::Relaxed);
+        assert!((5..=REDIRECTIONS_MAX).contains(&by_one), "{by_one}");
+        // A deadline ends it, and says where it was; so does a cancel.
+        let late = cede::with_deadline(Duration::from_millis(50), || cluster.get::<_, i32>("k"));
+        let error = late.unwrap_err();
+        assert!(is_timeout(&error) && !may_have_run(&error), "{error}");
+        assert!(error.to_string().contains("redis 127.0.0.1:"), "{error}");
+        assert!(error.to_string().contains("GET"), "{error}");
+        let fiber = cede::spawn(move || cluster.get::<_, i32>("k"));
+        cede::sleep(Duration::from_millis(30)).unwrap();
+        fiber.cancel();
+        assert!(is_cancelled(&fiber.join().unwrap().unwrap_err()));
     });
 }
