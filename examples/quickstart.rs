@@ -5,7 +5,7 @@
 //! It prints its address and two commands to try. `quickstart ADDR` listens elsewhere, and
 //! `--database FILE`, or `--database postgres://USER@HOST/NAME`, keeps the links elsewhere.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use cede::Runtime;
 use cede::http::{Html, Json, Request, Response, Router, Server, StatusError};
 use cede::postgres::Client;
@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 
 /// What peers can make grow has a limit.
 const URL_BYTES_MAX: usize = 2000;
+
+const USAGE: &str = "usage: quickstart [ADDR] [--database FILE | --database URL]
+  ADDR        where it listens (127.0.0.1:8080)
+  --database  a file of SQLite (links.db), or postgres://USER@HOST/NAME";
 
 const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>Short links</title>
 <h1>Short links</h1>
@@ -144,13 +148,11 @@ fn main() -> anyhow::Result<()> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--database" => database = args.next().context("--database FILE, or a URL")?,
-            _ if arg.starts_with('-') => {
-                anyhow::bail!("usage: quickstart [ADDR] [--database FILE | --database URL]")
-            }
+            option if option.starts_with('-') => bail!("{USAGE}"),
             _ => addr = arg,
         }
     }
-    if database.starts_with("postgres://") {
+    if database.starts_with("postgres://") || database.starts_with("postgresql://") {
         serve(&addr, Postgres(database))
     } else {
         serve(&addr, Database::open(database)?)

@@ -168,6 +168,32 @@ fn many_sign_at_once() {
 }
 
 #[test]
+fn the_list_is_kept_until_somebody_signs() {
+    within_reason(|| {
+        let book = Guestbook::start();
+        book.forgive();
+        assert_eq!(book.sign("Ada", "first"), 303);
+        let list = book.get("/entries");
+        assert!(list.1.contains("first"), "{}", list.1);
+        // What is kept is shown, whatever happens to the table.
+        book.postgres.psql("UPDATE guestbook SET message = 'changed'");
+        assert_eq!(book.get("/entries"), list);
+        assert!(book.get("/").1.contains("first"));
+        // Who signs is seen at once.
+        assert_eq!(book.sign("Ada", "second"), 303);
+        let (_, list) = book.get("/entries");
+        assert!(list.contains("second") && list.contains("changed"), "{list}");
+        // What is no list, and a list of another time, is none.
+        for wrong in ["[", "{}", "[1,[]]", "[99,[]]"] {
+            book.redis.cli(&["SET", "guestbook:list", wrong]);
+            assert_eq!(book.get("/entries").1, list, "{wrong}");
+        }
+        let seconds: i64 = book.redis.cli(&["TTL", "guestbook:list"]).parse().unwrap();
+        assert!((1..=10).contains(&seconds), "{seconds}");
+    });
+}
+
+#[test]
 fn without_redis_it_goes_on_and_says_so() {
     within_reason(|| {
         let book = Guestbook::start();

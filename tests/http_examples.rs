@@ -185,3 +185,28 @@ fn shortens_links(database: &str) {
     check(&program);
     program.stop();
 }
+
+#[test]
+fn quickstart_says_what_is_missing() {
+    let folder = std::env::temp_dir().join(format!("cede-no-links-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let url = "postgresql://ada:secret@127.0.0.1:1/x";
+    for (args, expected) in [
+        (&["--help"][..], "usage: quickstart [ADDR]"),
+        (&["--database"], "--database FILE"),
+        (&["--database", url], "127.0.0.1:1"),
+        (&["--database", "/nowhere/links.db"], "/nowhere/links.db"),
+        (&["--database", ":memory:"], "open_in_memory"),
+        (&[&*taken, "--database", "links.db"], &*format!("cannot listen at {taken}")),
+    ] {
+        let mut quickstart = std::process::Command::new(program::path("quickstart"));
+        let output = quickstart.args(args).current_dir(&folder).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(expected) && !text.contains("secret"), "{text}");
+        assert!(args.contains(&"links.db") || std::fs::read_dir(&folder).unwrap().count() == 0);
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}

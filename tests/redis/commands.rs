@@ -267,7 +267,7 @@ fn fibers_share_one_connection_and_get_their_own_answers() {
         assert_eq!(info(&con, "connected_clients").unwrap(), "1");
         let metrics = con.metrics();
         assert_eq!((metrics.commands, metrics.in_flight), (300 * 20 * 3 + 2, 0));
-        assert!(metrics.bytes_in > 0 && metrics.bytes_out > 0);
+        assert!(metrics.bytes_received > 0 && metrics.bytes_sent > 0);
     });
 }
 

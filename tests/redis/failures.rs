@@ -132,7 +132,7 @@ fn a_server_that_stands_still_fills_no_memory() {
             })
             .collect();
         cede::sleep(Duration::from_millis(50)).unwrap();
-        let sent = client.metrics().bytes_out;
+        let sent = client.metrics().bytes_sent;
         assert!(sent < 10_000_000, "{sent} bytes of 20,000,000 are held");
         on_thread(&there, Redis::resume);
         fibers.into_iter().for_each(|fiber| fiber.join().unwrap().unwrap());

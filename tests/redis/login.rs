@@ -5,10 +5,11 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cede::redis::{Address, Client, Commands, Config, ErrorKind, Phase, cmd, failure};
+use cede::redis::{Address, Client, Commands, Config, ErrorKind, Event, Phase, cmd, failure};
 
-use crate::in_runtime;
+use crate::common::HANG;
 use crate::server::Redis;
+use crate::{eventually, in_runtime, info, with_client};
 
 fn error_of(config: Config) -> cede::redis::RedisError {
     in_runtime(move || Client::connect(config).unwrap_err())
@@ -241,4 +242,37 @@ mod tls {
             assert_eq!(cmd("PING").query::<String>(&mut client).unwrap(), "PONG");
         });
     }
+}
+
+#[test]
+fn a_server_with_too_many_clients_is_waited_for() {
+    let server = Redis::start();
+    with_client(&server, |admin| {
+        let config = Config::new(Address::Tcp("127.0.0.1".into(), admin_port(&admin)));
+        let mut client = Client::connect(config.reconnect_timeout(HANG)).unwrap();
+        let id: i64 = cmd("CLIENT").arg("ID").query(&mut client).unwrap();
+        let mut news = client.pubsub().unwrap();
+        news.subscribe("news").unwrap();
+        let maxclients = |count: i32| {
+            let mut set = cmd("CONFIG");
+            set.arg("SET").arg("maxclients").arg(count).exec(&mut &admin).unwrap();
+        };
+        maxclients(1);
+        let kill = |what: &str, of: &str| {
+            let mut kill = cmd("CLIENT");
+            assert_eq!(kill.arg("KILL").arg(what).arg(of).query::<i32>(&mut &admin).unwrap(), 1);
+        };
+        kill("TYPE", "pubsub");
+        kill("ID", &id.to_string());
+        let waiting = cede::spawn(move || client.set::<_, _, String>("k", 1));
+        let refused = || info(&admin, "rejected_connections").unwrap().parse::<u32>().unwrap();
+        eventually("both were refused", || refused() >= 4);
+        maxclients(100);
+        assert_eq!(waiting.join().unwrap().unwrap(), "OK");
+        assert!(matches!(news.recv().unwrap(), Event::Lost));
+    });
+}
+
+fn admin_port(admin: &Client) -> u16 {
+    admin.host().rsplit_once(':').unwrap().1.parse().unwrap()
 }

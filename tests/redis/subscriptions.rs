@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use cede::redis::{
     Client, Commands, Event, Msg, PUBSUB_MESSAGES_MAX, PubSub, cmd, is_cancelled, is_timeout,
+    may_have_run,
 };
 
 use crate::server::Redis;
-use crate::{eventually, in_runtime};
+use crate::{eventually, in_runtime, with_client};
 
 fn in_both(server: &Redis, body: impl Fn(Client) + Send + Copy + 'static) {
     for protocol in ["resp2", "resp3"] {
@@ -171,5 +172,17 @@ fn a_dropped_subscription_leaves_nothing() {
                 cmd("PUBSUB").arg("NUMSUB").arg("a").query(&mut con).unwrap();
             counts.1 == 0
         });
+    });
+}
+
+#[test]
+fn behind_a_deadline_nothing_is_subscribed_to() {
+    with_client(Redis::shared(), |mut client| {
+        let mut news = client.pubsub().unwrap();
+        let late = cede::with_deadline(Duration::ZERO, || news.subscribe("too late"));
+        let error = late.unwrap_err();
+        assert!(is_timeout(&error) && !may_have_run(&error), "{error}");
+        news.subscribe("in time").unwrap();
+        assert_eq!(client.publish::<_, _, i32>("too late", 1).unwrap(), 0);
     });
 }

@@ -153,3 +153,39 @@ fn backups_that_fail_or_are_given_up_leave_nothing() {
         assert_eq!(folder.names(), ["a.db", "copy.db", "there.db"]);
     });
 }
+
+#[test]
+fn a_database_becomes_bytes_and_comes_back_into_memory() {
+    let folder = Folder::new();
+    within_reason(move || {
+        cede::run(move || {
+            let path = folder.file("app.db");
+            let file = Database::open(&path).unwrap();
+            // What is in the log only is there, too; and pages are added to what was bytes.
+            file.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1), (2)").unwrap();
+            let bytes = file.serialize().unwrap();
+            let copy = Config::new().deserialize(bytes.clone()).unwrap();
+            for value in 3..3000 {
+                copy.execute("INSERT INTO t VALUES (?1)", [value]).unwrap();
+            }
+            let sum: i64 = copy.query_one("SELECT sum(a) FROM t", ()).unwrap();
+            assert_eq!(sum, 2999 * 3000 / 2);
+            assert_eq!(copy.integrity_check().unwrap(), [""; 0]);
+            assert_eq!(file.query_one::<i64>("SELECT count(*) FROM t", ()).unwrap(), 2);
+            let again = Config::new().deserialize(copy.serialize().unwrap()).unwrap();
+            assert_eq!(again.query_one::<i64>("SELECT count(*) FROM t", ()).unwrap(), 2999);
+            // The bytes are those of a file.
+            std::fs::write(folder.file("copy.db"), &bytes).unwrap();
+            let written = Database::open(folder.file("copy.db")).unwrap();
+            assert_eq!(written.query::<i64>("SELECT a FROM t", ()).unwrap(), [1, 2]);
+
+            for wrong in [vec![], vec![7; 10], vec![7; 5000], bytes[..bytes.len() - 1].to_vec()] {
+                let opened = Config::new().deserialize(wrong.clone());
+                let broken = opened.and_then(|db| db.query::<i64>("SELECT a FROM t", ()));
+                let kind = broken.unwrap_err().kind();
+                assert!(matches!(kind, ErrorKind::NotADatabase | ErrorKind::Corrupt), "{kind:?}");
+            }
+        })
+        .unwrap()
+    });
+}

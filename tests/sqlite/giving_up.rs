@@ -120,6 +120,16 @@ fn a_call_that_would_be_too_late_does_not_begin() {
             let io: &std::io::Error =
                 std::error::Error::source(&error).unwrap().downcast_ref().unwrap();
             assert_eq!(io.kind(), TimedOut);
+            // Nor in the pool, whose threads may be faster than the wait for them.
+            db.execute_batch("CREATE TABLE late (a)").unwrap();
+            for _ in 0..500 {
+                let insert = || db.execute("INSERT INTO late VALUES (1)", ());
+                let error = cede::with_deadline(Duration::ZERO, insert).unwrap_err();
+                assert!(error.is_timeout() && !error.may_have_run(), "{error}");
+                let error = cede::with_deadline(Duration::ZERO, || db.serialize()).unwrap_err();
+                assert!(error.is_timeout(), "{error}");
+            }
+            assert_eq!(db.query_one::<i64>("SELECT count(*) FROM late", ()).unwrap(), 0);
             let there = db.clone();
             let fiber = cede::spawn(move || {
                 let _ = cede::park();

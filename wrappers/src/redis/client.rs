@@ -8,6 +8,7 @@ mod reconnect;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::rc::Rc;
+use std::slice;
 
 use cede_fiber::Ticket;
 use redis::{Cmd, ConnectionLike, RedisError, RedisResult, Value};
@@ -18,7 +19,7 @@ use super::connection::{Connection, Ended};
 use super::error::Phase;
 use super::metrics::{Metrics, add};
 use super::pool::Pool;
-use super::server::Server;
+use super::server::{Server, record};
 use crate::backoff::Backoff;
 use crate::pool::PoolMetrics;
 
@@ -195,22 +196,28 @@ impl Shared {
 
     fn call(self: &Rc<Self>, cmd: &Cmd) -> RedisResult<Value> {
         let name = command::check(cmd, Place::Shared)?;
-        let _span = self.server.span(name, || cmd.get_packed_command().len());
+        let span = self.server.span(name, || cmd.get_packed_command().len());
         if cmd.is_no_response() {
             self.on_connection(name, |connection| {
                 connection.cast(|out| cmd.write_packed_command(out))
             })?;
             return Ok(Value::Nil);
         }
-        self.on_connection(name, |connection| connection.call(|out| cmd.write_packed_command(out)))
-            .map(|value| self.counted(value))
+        let result = self
+            .on_connection(name, |connection| connection.call(|out| cmd.write_packed_command(out)))
+            .map(|value| self.counted(value));
+        record(&span, result.as_ref().map(slice::from_ref));
+        result
     }
 
     fn call_packed(self: &Rc<Self>, bytes: &[u8]) -> RedisResult<Value> {
         let name = command::check_packed(bytes, 1, Place::Shared)?;
-        let _span = self.server.span(name, || bytes.len());
-        self.on_connection(name, |connection| connection.call(|out| out.extend_from_slice(bytes)))
-            .map(|value| self.counted(value))
+        let span = self.server.span(name, || bytes.len());
+        let result = self
+            .on_connection(name, |connection| connection.call(|out| out.extend_from_slice(bytes)))
+            .map(|value| self.counted(value));
+        record(&span, result.as_ref().map(slice::from_ref));
+        result
     }
 
     fn call_many(
@@ -223,9 +230,11 @@ impl Shared {
         let place = if is_atomic { Place::Atomic } else { Place::Shared };
         let first = command::check_packed(bytes, skip + count, place)?;
         let name: &[u8] = if is_atomic { b"MULTI .. EXEC" } else { first };
-        let _span = self.server.span(name, || bytes.len());
+        let span = self.server.span(name, || bytes.len());
         let values =
-            self.on_connection(name, |connection| connection.call_many(bytes, skip, count))?;
+            self.on_connection(name, |connection| connection.call_many(bytes, skip, count));
+        let values = values.inspect_err(|error| record(&span, Err(error)))?;
+        record(&span, values.as_deref());
         let errors = match &values {
             Ok(values) => {
                 values.iter().filter(|value| matches!(value, Value::ServerError(_))).count()

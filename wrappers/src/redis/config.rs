@@ -84,6 +84,8 @@ pub struct Config {
     pub(super) pool: PoolSettings,
     pub(super) sentinels: Option<Sentinels>,
     pub(super) request_bytes_max: usize,
+    /// Whether a replica in a cluster is to answer what reads, instead of naming its master.
+    pub(super) reads_from_replica: bool,
 }
 
 impl Config {
@@ -146,6 +148,7 @@ impl Config {
             pool: PoolSettings::new(),
             sentinels: None,
             request_bytes_max: REQUEST_BYTES_MAX_DEFAULT,
+            reads_from_replica: false,
         }
     }
 

@@ -194,7 +194,7 @@ impl Connection {
             return Err(self.not_appended(error));
         }
         let bytes = self.outbox.appended() - begins_at;
-        add(&self.server.counters.bytes_out, bytes as usize);
+        add(&self.server.counters.bytes_sent, bytes as usize);
         Ok(begins_at)
     }
 
@@ -272,7 +272,7 @@ impl Connection {
                 }
             }
             match input.fill(&self.stream) {
-                Ok(n) => add(&self.server.counters.bytes_in, n),
+                Ok(n) => add(&self.server.counters.bytes_received, n),
                 Err(error) => return error,
             }
         }

@@ -14,6 +14,7 @@ use super::command::{self, Mark, Place};
 use super::error::Phase;
 use super::metrics::add;
 use super::pool::{LentLink, Pool};
+use super::server::record;
 use super::transaction;
 
 /// A connection of one fiber.
@@ -96,9 +97,21 @@ impl Dedicated {
         replies: usize,
         marks: &[Mark],
     ) -> RedisResult<Vec<Value>> {
+        let span = self.pool.server().span(name, || requests.len());
+        let result = self.exchange_in(name, requests, replies, marks);
+        record(&span, result.as_deref());
+        result
+    }
+
+    fn exchange_in(
+        &mut self,
+        name: &[u8],
+        requests: &[u8],
+        replies: usize,
+        marks: &[Mark],
+    ) -> RedisResult<Vec<Value>> {
         let server = Rc::clone(self.pool.server());
         let counters = &server.counters;
-        let _span = server.span(name, || requests.len());
         add(&counters.commands, 1);
         let failed = |error: RedisError| {
             add(&counters.errors, 1);
@@ -129,7 +142,7 @@ impl Dedicated {
         // Before it is sent: whether it was executed may never be known.
         own.is_open |= marks.contains(&Mark::Begins);
         own.is_changed |= marks.contains(&Mark::Changes);
-        add(&counters.bytes_out, requests.len());
+        add(&counters.bytes_sent, requests.len());
         match own.exchange(requests, replies) {
             Ok(values) => {
                 let decides = |mark: &&Mark| matches!(mark, Mark::Begins | Mark::Ends);

@@ -142,6 +142,19 @@ pub fn may_have_run(error: &RedisError) -> bool {
     failure(error).is_some_and(Failure::may_have_run)
 }
 
+/// The error of a part of something whose other parts may have been executed.
+pub(super) fn of_a_part(error: RedisError) -> RedisError {
+    let Some(failure) = failure(&error) else { return error };
+    let part = Failure {
+        host: Arc::clone(&failure.host),
+        phase: failure.phase,
+        command: failure.command.clone(),
+        may_have_run: true,
+        cause: Arc::clone(&failure.cause),
+    };
+    part.into()
+}
+
 /// Whether a deadline ended the call.
 #[must_use]
 pub fn is_timeout(error: &RedisError) -> bool {

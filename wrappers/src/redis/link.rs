@@ -23,6 +23,9 @@ const INPUT_BYTES: usize = 64 * 1024;
 const KEEPALIVE_PROBES: u32 = 3;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// What a server says to whom it has no room for, which may pass. It has no code of its own.
+const CLIENTS_MAX: &str = "max number of clients";
+
 /// What has come and is not parsed yet.
 #[derive(Debug)]
 pub(super) struct Input {
@@ -184,6 +187,11 @@ impl Step {
             kind => kind,
         };
         let detail = error.detail().unwrap_or_default();
+        if detail.contains(CLIENTS_MAX) {
+            let cause =
+                io::Error::new(io::ErrorKind::ConnectionRefused, format!("{code} {detail}"));
+            return Failure::new(host, Phase::Handshake, cause).into();
+        }
         let text = format!("redis {host}, {}, {}: {code} {detail}", Phase::Handshake, self.what);
         (kind, "the server does not let this client in", text).into()
     }
@@ -216,6 +224,9 @@ fn steps(config: &Config) -> Vec<Step> {
     steps.push(Step::new("check", &mut cmd("PING")));
     if login.db() != 0 {
         steps.push(Step::new("choice of database", cmd("SELECT").arg(login.db())));
+    }
+    if config.reads_from_replica {
+        steps.push(Step::new("reading from a replica", &mut cmd("READONLY")));
     }
     if let Some(name) = &config.name {
         steps.push(Step::new("name", cmd("CLIENT").arg("SETNAME").arg(name)));

@@ -18,9 +18,9 @@ pub struct Metrics {
     /// Commands and pipelines that wait for an answer now.
     pub in_flight: u64,
     /// Bytes that were received.
-    pub bytes_in: u64,
+    pub bytes_received: u64,
     /// Bytes that were to be sent.
-    pub bytes_out: u64,
+    pub bytes_sent: u64,
     /// Connections that were made.
     pub connects: u64,
     /// Of these, those in the place of one that was lost.
@@ -37,8 +37,8 @@ pub(super) struct Counters {
     pub(super) errors: Cell<u64>,
     pub(super) abandoned: Cell<u64>,
     pub(super) in_flight: Cell<u64>,
-    pub(super) bytes_in: Cell<u64>,
-    pub(super) bytes_out: Cell<u64>,
+    pub(super) bytes_received: Cell<u64>,
+    pub(super) bytes_sent: Cell<u64>,
     pub(super) connects: Cell<u64>,
     pub(super) reconnects: Cell<u64>,
     pub(super) connect_errors: Cell<u64>,
@@ -52,8 +52,8 @@ impl Counters {
             errors: self.errors.get(),
             abandoned: self.abandoned.get(),
             in_flight: self.in_flight.get(),
-            bytes_in: self.bytes_in.get(),
-            bytes_out: self.bytes_out.get(),
+            bytes_received: self.bytes_received.get(),
+            bytes_sent: self.bytes_sent.get(),
             connects: self.connects.get(),
             reconnects: self.reconnects.get(),
             connect_errors: self.connect_errors.get(),

@@ -312,6 +312,11 @@ impl Shared {
         }
         let command = kind.command(is_on);
         add(&self.server.counters.commands, 1);
+        if let Err(cause) = crate::outbox::check_deadline() {
+            add(&self.server.counters.errors, 1);
+            let failure = self.server.failure(Phase::Queue, cause);
+            return Err(failure.of_command(command.as_bytes(), false).into());
+        }
         let wait = || -> io::Result<Option<RedisResult<()>>> {
             let pending = Rc::new(Pending {
                 left: Cell::new(names.len()),
@@ -365,7 +370,7 @@ impl Shared {
     fn send(&self, request: &Cmd) -> io::Result<()> {
         let Some(stream) = self.stream.borrow().clone() else { return Ok(()) };
         let bytes = request.get_packed_command();
-        add(&self.server.counters.bytes_out, bytes.len());
+        add(&self.server.counters.bytes_sent, bytes.len());
         let mut writer = &*stream;
         // Half of a command may have been sent: nothing can follow it.
         let broken = Broken(&stream);

@@ -6,8 +6,9 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use redis::RedisResult;
+use redis::{RedisError, RedisResult, Value};
 use tracing::Span;
+use tracing::field::Empty;
 
 use super::config::Config;
 use super::error::{Failure, Phase};
@@ -57,7 +58,51 @@ impl Server {
             return Span::none();
         }
         let command = &*String::from_utf8_lossy(name);
-        tracing::debug_span!("redis", host = &*self.host, command, size = size())
+        tracing::debug_span!(
+            "redis",
+            host = &*self.host,
+            command,
+            size = size(),
+            rows = Empty,
+            error = Empty
+        )
+    }
+}
+
+/// Says in the span of a command what became of it: how many elements its answers have, or the code
+/// of the error.
+#[inline]
+pub(super) fn record(span: &Span, result: Result<&[Value], &RedisError>) {
+    if !span.is_disabled() {
+        record_now(span, result);
+    }
+}
+
+#[cold]
+fn record_now(span: &Span, result: Result<&[Value], &RedisError>) {
+    let of_answer = result.map(|values| {
+        values.iter().find_map(|value| match value {
+            Value::ServerError(error) => Some(error.code().to_owned()),
+            _ => None,
+        })
+    });
+    let error = match of_answer {
+        Ok(code) => code,
+        Err(error) => {
+            Some(error.code().map_or_else(|| format!("{:?}", error.kind()), str::to_owned))
+        }
+    };
+    if let Some(error) = error {
+        span.record("error", error);
+    }
+    let rows = |value: &Value| match value {
+        Value::Nil => 0,
+        Value::Array(items) | Value::Set(items) => items.len(),
+        Value::Map(pairs) => pairs.len(),
+        _ => 1,
+    };
+    if let Ok(values) = result {
+        span.record("rows", values.iter().map(rows).sum::<usize>());
     }
 }
 
@@ -105,7 +150,12 @@ mod tests {
             self.0.lock().unwrap().push(fields.0);
         }
 
-        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record(&self, _: &span::Id, record: &span::Record<'_>) {
+            let mut fields = Fields("record: ".into());
+            record.record(&mut fields);
+            self.0.lock().unwrap().push(fields.0);
+        }
+
         fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
         fn enter(&self, _: &span::Id) {}
         fn exit(&self, _: &span::Id) {}
@@ -141,6 +191,9 @@ mod tests {
         let seen = there.0.lock().unwrap().join("\n");
         assert!(!seen.contains("my-key") && !seen.contains("my-secret"), "{seen}");
         assert!(seen.contains("redis connect: ") && seen.contains("event: "), "{seen}");
+        for record in ["rows=1 ", "rows=2 ", "error=\"Io\" "] {
+            assert!(seen.contains(&format!("record: {record}")), "{record} is not in\n{seen}");
+        }
         for (command, size) in [("SET", 40), ("SET", 65), ("GET", 25)] {
             let span = format!("command=\"{command}\" size={size} ");
             let found = seen.lines().find(|line| line.contains(&span));

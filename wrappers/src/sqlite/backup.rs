@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
 use super::config::BUSY_TIMEOUT_DEFAULT;
 use super::connection::Conn;
@@ -70,6 +70,22 @@ impl Database {
                 fs::rename(&partial.0, &path).map_err(Error::io)?;
                 sync_folder(&path).map_err(Error::io)
             })
+        });
+        self.ended(&span, result)
+    }
+
+    /// The database, as it is now, as the bytes of a file: for [`Config::deserialize`](super::Config::deserialize), or to be sent
+    /// and kept elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query). SQLite does not say more than that it failed when there is no
+    /// memory for all of it.
+    pub fn serialize(&self) -> Result<Vec<u8>> {
+        let span = self.span("a serialization");
+        let lease = self.lease_to_read(true);
+        let result = lease.and_then(|lease| {
+            self.on_pool(lease, Phase::Backup, |conn| Ok(conn.db.serialize(MAIN_DB)?.to_vec()))
         });
         self.ended(&span, result)
     }

@@ -202,6 +202,7 @@ impl Database {
     }
 
     pub(super) fn lease_to_read(&self, is_long: bool) -> Result<Lease> {
+        check_in_time()?;
         self.inner.readers.lease(is_long, &self.inner.counters)
     }
 
@@ -209,6 +210,7 @@ impl Database {
         let Some(writer) = &self.inner.writer else {
             return Err(Error::new(ErrorKind::ReadOnly, "it was opened to be read only"));
         };
+        check_in_time()?;
         count(&self.inner.counters.writes);
         writer.lease(false, &self.inner.counters)
     }
@@ -323,6 +325,14 @@ fn check_alive() -> io::Result<()> {
         Some(at) if at <= Instant::now() => Err(io::ErrorKind::TimedOut.into()),
         _ => Ok(()),
     }
+}
+
+/// What would end too late does not begin. A thread of the pool might be faster than the wait for it.
+fn check_in_time() -> Result<()> {
+    if cede_fiber::try_current().is_none() {
+        return Ok(());
+    }
+    check_alive().map_err(|error| Error::io(error).in_phase(Phase::Wait))
 }
 
 fn give_way_now_and_then() {

@@ -3,12 +3,13 @@
 //! The surprising rule: a database in memory has one connection, for reading and for writing. Memory
 //! that connections share (`cache=shared`) locks whole tables, and no timeout waits for them.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::OpenFlags;
+use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
 use super::connection::Conn;
 use super::database::Database;
@@ -82,9 +83,22 @@ pub struct Config {
     journal_mode: JournalMode,
     synchronous: Synchronous,
     pragmas: Vec<(String, String)>,
+    on_connect: Option<OnConnect>,
     read_only: bool,
     create: bool,
     in_place: bool,
+}
+
+/// What is done with each connection.
+#[derive(Clone)]
+struct OnConnect(Arc<SetUp>);
+
+type SetUp = dyn Fn(&Connection) -> Result<()> + Send + Sync;
+
+impl fmt::Debug for OnConnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnConnect(..)")
+    }
 }
 
 impl Default for Config {
@@ -97,6 +111,7 @@ impl Default for Config {
             journal_mode: JournalMode::Wal,
             synchronous: Synchronous::Full,
             pragmas: Vec::new(),
+            on_connect: None,
             read_only: false,
             create: true,
             in_place: true,
@@ -162,6 +177,35 @@ impl Config {
         self
     }
 
+    /// A closure that is called with every connection, behind all other settings: for functions and
+    /// collations of one's own, and for `ATTACH`, which each connection needs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cede_wrappers::sqlite::{Config, rusqlite::functions::FunctionFlags};
+    ///
+    /// # cede_fiber::run(|| -> cede_wrappers::sqlite::Result<()> {
+    /// let config = Config::new().on_connect(|conn| {
+    ///     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    ///     let double = |call: &cede_wrappers::sqlite::rusqlite::functions::Context<'_>| {
+    ///         Ok(call.get::<i64>(0)? * 2)
+    ///     };
+    ///     Ok(conn.create_scalar_function("double", 1, flags, double)?)
+    /// });
+    /// let db = config.open_in_memory()?;
+    /// assert_eq!(db.query_one::<i64>("SELECT double(21)", ())?, 42);
+    /// # Ok(()) }).unwrap().unwrap();
+    /// ```
+    #[must_use]
+    pub fn on_connect<F>(mut self, f: F) -> Self
+    where
+        F: Fn(&Connection) -> Result<()> + Send + Sync + 'static,
+    {
+        self.on_connect = Some(OnConnect(Arc::new(f)));
+        self
+    }
+
     /// Only reads; a file that is not there is an error then.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
@@ -184,21 +228,32 @@ impl Config {
         self
     }
 
-    /// Opens the database of a file.
+    /// Opens the database of a file. A path that begins with `file:` is a URI:
+    /// `file:app.db?immutable=1`. <https://sqlite.org/uri.html>
     ///
     /// # Errors
     ///
     /// When the file cannot be opened or made, is no database, or is locked for longer than the
-    /// `busy_timeout`; a deadline or a cancel of the fiber. `:memory:` and the empty path are none
-    /// of a file.
+    /// `busy_timeout`; a deadline or a cancel of the fiber. `:memory:`, the empty path and URIs of
+    /// memory are none of a file.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Database> {
         let path = path.as_ref().to_path_buf();
         let name: Arc<str> = path.to_string_lossy().into();
-        if name.is_empty() || &*name == ":memory:" {
+        let is_file = match name.strip_prefix("file:") {
+            None => !name.is_empty() && &*name != ":memory:",
+            Some(uri) => {
+                let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+                !["", ":memory:"].contains(&path)
+                    && !query
+                        .split('&')
+                        .any(|option| ["mode=memory", "vfs=memdb"].contains(&option))
+            }
+        };
+        if !is_file {
             let says = "this is not the path of a file: use open_in_memory()";
             return Err(Error::new(ErrorKind::Config, says).at(&name, Phase::Open));
         }
-        self.open_in_pool(Some(path), name)
+        self.open_in_pool(Source::File(path), name)
     }
 
     /// Opens a new, empty database in memory. It has one connection, which is lent in order of
@@ -208,52 +263,100 @@ impl Config {
     ///
     /// Those of the pragmas; a deadline or a cancel of the fiber.
     pub fn open_in_memory(self) -> Result<Database> {
-        self.open_in_pool(None, ":memory:".into())
+        self.open_in_pool(Source::Memory(Vec::new()), ":memory:".into())
     }
 
-    fn open_in_pool(self, path: Option<PathBuf>, name: Arc<str>) -> Result<Database> {
+    /// Opens a database in memory that [`Database::serialize`] has made, or that is the content of a
+    /// whole file.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are no database; else as [`open_in_memory`](Self::open_in_memory).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use cede_wrappers::sqlite::{Config, Database, Result};
+    /// # cede_fiber::run(|| -> Result<()> {
+    /// let db = Database::open_in_memory()?;
+    /// db.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1)")?;
+    /// let copy = Config::new().deserialize(db.serialize()?)?;
+    /// assert_eq!(copy.query_one::<i64>("SELECT a FROM t", ())?, 1);
+    /// # Ok(()) }).unwrap().unwrap();
+    /// ```
+    pub fn deserialize(self, bytes: Vec<u8>) -> Result<Database> {
+        let name = ":memory:".into();
+        // SQLite itself takes half a page for a page.
+        let size = match bytes.get(16..18) {
+            Some(&[0, 1]) => 65_536,
+            Some(&[high, low]) => usize::from(u16::from_be_bytes([high, low])),
+            _ => 0,
+        };
+        if size == 0 || !bytes.len().is_multiple_of(size) {
+            let says = "these bytes are not the whole pages of a database";
+            return Err(Error::new(ErrorKind::NotADatabase, says).at(&name, Phase::Open));
+        }
+        self.open_in_pool(Source::Memory(bytes), name)
+    }
+
+    fn open_in_pool(self, source: Source, name: Arc<str>) -> Result<Database> {
         let opened = Arc::clone(&name);
-        cede_fiber::blocking(move || self.open_here(path.as_deref(), opened))
+        cede_fiber::blocking(move || self.open_here(source, opened))
             .map_err(Error::io)
             .and_then(|result| result)
             .map_err(|error| error.at(&name, Phase::Open))
     }
 
-    fn open_here(self, path: Option<&Path>, name: Arc<str>) -> Result<Database> {
+    fn open_here(self, source: Source, name: Arc<str>) -> Result<Database> {
         let counters = Arc::default();
-        let mut writer = None;
-        let is_wal;
-        if self.read_only && path.is_some() {
-            is_wal = self.is_wal(path, &counters)?;
-        } else {
-            let conn = self.writer(path, &counters, &name)?;
-            is_wal = path.is_some() && journal_mode(&conn)? == "wal";
-            writer = Some(Lane::new(vec![conn], self.queue_max));
-        }
-        let readers = match (path, &writer) {
-            (None, Some(only)) => Arc::clone(only),
-            _ => {
-                let readers = (0..self.readers).map(|_| self.reader(path, &counters));
-                Lane::new(readers.collect::<Result<_>>()?, self.queue_max)
+        let path = match source {
+            Source::File(path) => path,
+            Source::Memory(bytes) => {
+                let only = Lane::new(vec![self.memory(bytes, &counters)?], self.queue_max);
+                let writer = Some(Arc::clone(&only));
+                return Ok(Database::new(name, only, writer, counters, self.in_place, false));
             }
         };
+        let mut writer = None;
+        let is_wal;
+        if self.read_only {
+            is_wal = journal_mode(&self.reader(&path, &counters)?)? == "wal";
+        } else {
+            let conn = self.writer(&path, &counters, &name)?;
+            is_wal = journal_mode(&conn)? == "wal";
+            writer = Some(Lane::new(vec![conn], self.queue_max));
+        }
+        let readers = (0..self.readers).map(|_| self.reader(&path, &counters));
+        let readers = Lane::new(readers.collect::<Result<_>>()?, self.queue_max);
         Ok(Database::new(name, readers, writer, counters, self.in_place, is_wal))
     }
 
-    fn is_wal(&self, path: Option<&Path>, counters: &Arc<Counters>) -> Result<bool> {
-        Ok(journal_mode(&self.reader(path, counters)?)? == "wal")
+    /// The one connection of a database in memory; with bytes, of what they are.
+    fn memory(&self, mut bytes: Vec<u8>, counters: &Arc<Counters>) -> Result<Conn> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        self.connect(None, flags, counters, |conn| {
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            // Of a file in WAL mode. Memory has no log: https://sqlite.org/c3ref/deserialize.html
+            if let Some(versions) = bytes.get_mut(18..20) {
+                versions.fill(1);
+            }
+            let size = bytes.len();
+            Ok(conn.db.deserialize_read_exact(MAIN_DB, &*bytes, size, false)?)
+        })
     }
 
-    fn writer(&self, path: Option<&Path>, counters: &Arc<Counters>, name: &str) -> Result<Conn> {
+    fn writer(&self, path: &Path, counters: &Arc<Counters>, name: &str) -> Result<Conn> {
         let create = if self.create { OpenFlags::SQLITE_OPEN_CREATE } else { OpenFlags::empty() };
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | create;
-        self.connect(path, flags, counters, |conn| {
+        self.connect(Some(path), flags, counters, |conn| {
             let mode = match self.journal_mode {
                 JournalMode::Wal => "wal",
                 JournalMode::Delete => "delete",
                 JournalMode::Keep => return Ok(()),
             };
-            if path.is_some() && journal_mode(conn)? != mode && !self.read_only {
+            if journal_mode(conn)? != mode {
                 let got = self.set_journal_mode(conn, mode)?;
                 if got != mode {
                     tracing::warn!(db = name, wanted = mode, got, "SQLite keeps a journal mode");
@@ -279,14 +382,14 @@ impl Config {
         }
     }
 
-    fn reader(&self, path: Option<&Path>, counters: &Arc<Counters>) -> Result<Conn> {
+    fn reader(&self, path: &Path, counters: &Arc<Counters>) -> Result<Conn> {
         let flags = if self.read_only {
             OpenFlags::SQLITE_OPEN_READ_ONLY
         } else {
             // To read in WAL mode it may have to write the file beside the database.
             OpenFlags::SQLITE_OPEN_READ_WRITE
         };
-        self.connect(path, flags, counters, |conn| {
+        self.connect(Some(path), flags, counters, |conn| {
             Ok(conn.db.pragma_update(None, "query_only", true)?)
         })
     }
@@ -296,15 +399,15 @@ impl Config {
         path: Option<&Path>,
         flags: OpenFlags,
         counters: &Arc<Counters>,
-        set_up: impl FnOnce(&Conn) -> Result<()>,
+        set_up: impl FnOnce(&mut Conn) -> Result<()>,
     ) -> Result<Conn> {
-        let conn = Conn::open(path, flags, self.busy_timeout, counters)?;
+        let mut conn = Conn::open(path, flags, self.busy_timeout, counters)?;
         // As part of a job it may take its time and wait for locks.
         let job = Job::new();
         job.begin();
         conn.slot.set(Some(job));
         conn.db.set_prepared_statement_cache_capacity(self.statements_cached);
-        set_up(&conn)?;
+        set_up(&mut conn)?;
         let synchronous = match self.synchronous {
             Synchronous::Full => "full",
             Synchronous::Normal => "normal",
@@ -314,11 +417,21 @@ impl Config {
         for (name, value) in &self.pragmas {
             conn.db.execute_batch(&format!("PRAGMA {name} = {value}"))?;
         }
+        if let Some(OnConnect(f)) = &self.on_connect {
+            f(&conn.db)?;
+        }
         // Reads the file for the first time: it may be something else.
         conn.db.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))?;
         conn.slot.set(None);
         Ok(conn)
     }
+}
+
+/// What a database is opened of.
+enum Source {
+    File(PathBuf),
+    /// Bytes of a whole file; none: a new one.
+    Memory(Vec<u8>),
 }
 
 fn journal_mode(conn: &Conn) -> Result<String> {

@@ -49,7 +49,10 @@ impl Conn {
         busy_timeout: Duration,
         counters: &Arc<Counters>,
     ) -> rusqlite::Result<Self> {
-        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if path.is_some_and(|path| path.as_os_str().as_encoded_bytes().starts_with(b"file:")) {
+            flags |= OpenFlags::SQLITE_OPEN_URI;
+        }
         let mut db = match path {
             Some(path) => Connection::open_with_flags(path, flags)?,
             None => Connection::open_in_memory_with_flags(flags)?,
@@ -81,8 +84,16 @@ impl Conn {
             return Ok(Fetched::Writes);
         }
         bind(&mut statement)?;
-        let (result, rows) = take(&mut statement.raw_query())?;
-        Ok(Fetched::Rows(result, rows))
+        let before = self.db.total_changes();
+        let taken = take(&mut statement.raw_query());
+        match taken {
+            Ok((result, rows)) => Ok(Fetched::Rows(result, rows)),
+            // Its rows were not what was asked for, but it has written.
+            Err(error) if may_write && self.db.total_changes() != before => {
+                Err(error.that_may_have_run())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn begin_in_place(&self) {

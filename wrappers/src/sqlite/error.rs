@@ -244,8 +244,9 @@ impl Error {
             || self.extended_code() == Some(ffi::SQLITE_CONSTRAINT_COMMITHOOK)
     }
 
-    /// Whether the wait had to be given up, by deadline or cancel, while a commit was under way: the
-    /// write may be there. With every other error nothing of the call remains in the database, but
+    /// Whether the write may be there: the wait had to be given up, by deadline or cancel, while a
+    /// commit was under way, or a write has returned rows (`RETURNING`) that were not those that were
+    /// asked for. With every other error nothing of the call remains in the database, but
     /// for what a closure of [`write`](super::Database::write) or a batch had committed before.
     #[must_use]
     pub fn may_have_run(&self) -> bool {

@@ -5,18 +5,21 @@
 
 mod calls;
 mod keys;
+mod many;
+mod replica;
 mod slots;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cede_fiber::sync::local::Mutex;
 use redis::{Cmd, ConnectionLike, ErrorKind, RedisError, RedisResult, Value, cmd};
 
 use self::keys::Commands;
-use self::slots::{SLOTS, slot};
+use self::replica::Replica;
+use self::slots::{Range, SLOTS, slot};
 use super::client::Client;
 use super::command;
 use super::config::{Address, Config, IntoConfig};
@@ -29,8 +32,10 @@ const NODE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A cluster, for all fibers of a shard: one connection for each node that is spoken to.
 ///
 /// Commands go to the node that has their first key; those that are for all masters (`FLUSHALL`,
-/// `DBSIZE`, `KEYS`, `SCRIPT LOAD`) go to all. A pipeline is split by nodes. A transaction, a script
-/// and a command of several keys need keys of one slot, by a part in braces: `{user7}:name`.
+/// `DBSIZE`, `KEYS`, `SCRIPT LOAD`) go to all. A pipeline is split by nodes, and a command that does
+/// the same with each of its keys (`MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS`, `TOUCH`) by slots: its
+/// parts are executed one by one, and when one fails others may have been. A transaction, a script
+/// and other commands of several keys need keys of one slot, by a part in braces: `{user7}:name`.
 ///
 /// What a [`Client`] has and this has not (subscriptions, blocking commands, watched keys), the
 /// client of a node has: [`client_of`](Self::client_of).
@@ -50,7 +55,10 @@ const NODE_TIMEOUT: Duration = Duration::from_secs(1);
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct ClusterClient(Rc<Cluster>);
+pub struct ClusterClient {
+    cluster: Rc<Cluster>,
+    reads_from_replicas: bool,
+}
 
 struct Cluster {
     seeds: Vec<Config>,
@@ -60,6 +68,10 @@ struct Cluster {
     refreshing: Mutex<()>,
     /// How often it was asked for.
     refreshes: Cell<u64>,
+    /// When the replicas were last asked for, for those who read from them.
+    looked_at: Cell<Instant>,
+    /// Which replica is next.
+    turn: Cell<usize>,
 }
 
 /// Who has which slot.
@@ -74,6 +86,7 @@ struct Map {
 struct Node {
     address: Address,
     client: Client,
+    replicas: Rc<[Replica]>,
 }
 
 impl ClusterClient {
@@ -96,18 +109,29 @@ impl ClusterClient {
             });
             match described {
                 Ok((commands, map)) => {
-                    return Ok(Self(Rc::new(Cluster {
+                    let cluster = Cluster {
                         seeds,
                         map: RefCell::new(Rc::new(map)),
                         commands,
                         refreshing: Mutex::new(()),
                         refreshes: Cell::new(0),
-                    })));
+                        looked_at: Cell::new(Instant::now()),
+                        turn: Cell::new(0),
+                    };
+                    return Ok(Self { cluster: Rc::new(cluster), reads_from_replicas: false });
                 }
                 Err(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    /// Another handle, whose reads replicas answer, if there are any and they can; what writes goes
+    /// to the masters, and so does a pipeline with a command that writes. A replica is behind its
+    /// master by a moment, so a read may not find what was just written.
+    #[must_use]
+    pub fn read_from_replicas(&self) -> Self {
+        Self { cluster: Rc::clone(&self.cluster), reads_from_replicas: true }
     }
 
     /// The client of the node that has a key: for what only one connection can do.
@@ -116,13 +140,13 @@ impl ClusterClient {
     ///
     /// When no node has it.
     pub fn client_of(&self, key: impl AsRef<[u8]>) -> RedisResult<Client> {
-        self.0.owner(slot(key.as_ref())).map(|node| node.client)
+        self.cluster.owner(slot(key.as_ref())).map(|node| node.client)
     }
 
     /// The clients of all masters that have slots.
     #[must_use]
     pub fn clients(&self) -> Vec<Client> {
-        self.0.masters().into_iter().map(|node| node.client).collect()
+        self.cluster.masters().into_iter().map(|node| node.client).collect()
     }
 }
 
@@ -139,14 +163,33 @@ fn describe(
         "the answer to CLUSTER SLOTS is not understood",
     ))?;
     let mut map = Map { nodes: Vec::new(), slots: vec![u16::MAX; SLOTS] };
-    for (first, last, address) in ranges {
-        let node = map.node(&address, config, known)?;
+    for Range { first, last, master, replicas } in ranges {
+        let node = map.node(&master, config, known)?;
         map.slots[usize::from(first)..=usize::from(last)].fill(node);
+        let replicas = replicas.into_iter().map(|address| replica(address, config, known));
+        map.nodes[usize::from(node)].replicas = replicas.collect::<RedisResult<_>>()?;
     }
     if map.nodes.is_empty() {
         return Err((ErrorKind::ClusterConnectionNotFound, "the cluster has no slots yet").into());
     }
     Ok(map)
+}
+
+/// A replica, which keeps its client if it is known.
+fn replica(address: Address, config: &Config, known: Option<&Map>) -> RedisResult<Replica> {
+    let mut all = known.into_iter().flat_map(|map| &map.nodes).flat_map(|node| &*node.replicas);
+    if let Some(known) = all.find(|known| known.address == address) {
+        return Ok(known.clone());
+    }
+    let config = Config { reads_from_replica: true, ..of_node(config, &address) };
+    Ok(Replica::new(address, Client::lazy(config)?))
+}
+
+fn of_node(config: &Config, address: &Address) -> Config {
+    let mut config = config.clone();
+    config.address = address.clone();
+    config.reconnect_timeout = config.reconnect_timeout.min(NODE_TIMEOUT);
+    config
 }
 
 impl Map {
@@ -164,12 +207,11 @@ impl Map {
                 let known = known.and_then(|known| known.nodes.iter().find(is));
                 let node = match known {
                     Some(node) => node.clone(),
-                    None => {
-                        let mut config = config.clone();
-                        config.address = address.clone();
-                        config.reconnect_timeout = config.reconnect_timeout.min(NODE_TIMEOUT);
-                        Node { address: address.clone(), client: Client::lazy(config)? }
-                    }
+                    None => Node {
+                        address: address.clone(),
+                        client: Client::lazy(of_node(config, address))?,
+                        replicas: Rc::new([]),
+                    },
                 };
                 self.nodes.push(node);
                 self.nodes.len() - 1
@@ -260,7 +302,7 @@ impl Cluster {
 
 impl ConnectionLike for ClusterClient {
     fn req_packed_command(&mut self, cmd: &[u8]) -> RedisResult<Value> {
-        self.0.call(cmd)
+        self.cluster.call(cmd, self.reads_from_replicas)
     }
 
     fn req_packed_commands(
@@ -270,16 +312,16 @@ impl ConnectionLike for ClusterClient {
         count: usize,
     ) -> RedisResult<Vec<Value>> {
         if command::is_atomic(cmd, offset, count) {
-            return self.0.call_atomic(cmd, offset);
+            return self.cluster.call_atomic(cmd, offset);
         }
         if offset > 0 {
             return Err((ErrorKind::Client, "only a transaction has answers to be skipped").into());
         }
-        self.0.call_each(cmd, count)
+        self.cluster.call_each(cmd, count, self.reads_from_replicas)
     }
 
     fn req_command(&mut self, cmd: &Cmd) -> RedisResult<Value> {
-        self.0.call(&cmd.get_packed_command())
+        self.cluster.call(&cmd.get_packed_command(), self.reads_from_replicas)
     }
 
     fn get_db(&self) -> i64 {
@@ -298,7 +340,7 @@ impl ConnectionLike for ClusterClient {
 impl fmt::Debug for ClusterClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hosts: Vec<String> =
-            self.0.map.borrow().nodes.iter().map(|node| node.address.to_string()).collect();
+            self.cluster.map.borrow().nodes.iter().map(|node| node.address.to_string()).collect();
         f.debug_struct("ClusterClient").field("nodes", &hosts).finish_non_exhaustive()
     }
 }

@@ -25,27 +25,42 @@ pub(super) fn slot(key: &[u8]) -> u16 {
     crc % SLOTS as u16
 }
 
-/// A range of slots and the master that has it, of the answer to `CLUSTER SLOTS`. A node that does
-/// not say its own address has that of the node that was asked.
-pub(super) fn ranges(answer: &Value, asked: &Address) -> Option<Vec<(u16, u16, Address)>> {
+/// Slots that lie together, and who has them.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) first: u16,
+    pub(super) last: u16,
+    pub(super) master: Address,
+    pub(super) replicas: Vec<Address>,
+}
+
+/// Of the answer to `CLUSTER SLOTS`. A node that does not say its own address has that of the node
+/// that was asked.
+pub(super) fn ranges(answer: &Value, asked: &Address) -> Option<Vec<Range>> {
     let Value::Array(ranges) = answer else { return None };
     ranges.iter().map(|range| one_range(range, asked)).collect()
 }
 
-fn one_range(range: &Value, asked: &Address) -> Option<(u16, u16, Address)> {
+fn one_range(range: &Value, asked: &Address) -> Option<Range> {
     let Value::Array(parts) = range else { return None };
-    let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = &**parts else {
+    let [Value::Int(first), Value::Int(last), master, replicas @ ..] = &**parts else {
         return None;
     };
     let (first, last) = (u16::try_from(*first).ok()?, u16::try_from(*last).ok()?);
-    let [host, Value::Int(port), ..] = &**master else { return None };
+    let master = node(master, asked)?;
+    let replicas = replicas.iter().map(|replica| node(replica, asked)).collect::<Option<_>>()?;
+    (first <= last && usize::from(last) < SLOTS).then_some(Range { first, last, master, replicas })
+}
+
+fn node(node: &Value, asked: &Address) -> Option<Address> {
+    let Value::Array(parts) = node else { return None };
+    let [host, Value::Int(port), ..] = &**parts else { return None };
     let host = match host {
         Value::BulkString(host) => std::str::from_utf8(host).ok()?,
         Value::Nil => "",
         _ => return None,
     };
-    let port = u16::try_from(*port).ok()?;
-    (first <= last && usize::from(last) < SLOTS).then(|| (first, last, at(host, port, asked)))
+    Some(at(host, u16::try_from(*port).ok()?, asked))
 }
 
 /// `host:port` of a redirection.
@@ -87,9 +102,15 @@ mod tests {
         let parse =
             |text: &str| ranges(&redis::parse_redis_value(text.as_bytes()).unwrap(), &asked);
         let good = "*1\r\n*3\r\n:0\r\n:5\r\n*3\r\n$1\r\na\r\n:7\r\n$1\r\nx\r\n";
-        assert_eq!(parse(good).unwrap(), [(0, 5, Address::Tcp("a".into(), 7))]);
-        let own = "*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n$0\r\n\r\n:7\r\n";
-        assert_eq!(parse(own).unwrap(), [(0, 5, Address::Tcp("10.0.0.1".into(), 7))]);
+        let range = |master: &str, replicas: &[&str]| Range {
+            first: 0,
+            last: 5,
+            master: Address::Tcp(master.into(), 7),
+            replicas: replicas.iter().map(|host| Address::Tcp((*host).into(), 7)).collect(),
+        };
+        assert_eq!(parse(good).unwrap(), [range("a", &[])]);
+        let own = "*1\r\n*4\r\n:0\r\n:5\r\n*2\r\n$0\r\n\r\n:7\r\n*2\r\n$1\r\nb\r\n:7\r\n";
+        assert_eq!(parse(own).unwrap(), [range("10.0.0.1", &["b"])]);
         for wrong in [
             ":1\r\n",
             "*1\r\n:1\r\n",
@@ -98,6 +119,7 @@ mod tests {
             "*1\r\n*3\r\n:-1\r\n:5\r\n*2\r\n$1\r\na\r\n:7\r\n",
             "*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n$1\r\na\r\n:70000\r\n",
             "*1\r\n*2\r\n:0\r\n:5\r\n",
+            "*1\r\n*4\r\n:0\r\n:5\r\n*2\r\n$1\r\na\r\n:7\r\n:8\r\n",
         ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }

@@ -102,7 +102,7 @@ impl Shared {
         loop {
             match input.next()? {
                 Some(value) => return Ok(value),
-                None => add(&self.server.counters.bytes_in, input.fill(stream)?),
+                None => add(&self.server.counters.bytes_received, input.fill(stream)?),
             }
         }
     }
