@@ -70,20 +70,27 @@ fn without_a_server_a_deadline_ends_the_wait_and_nothing_has_run() {
     with_client(&server, move |mut client| {
         on_thread(&there, Redis::kill);
         eventually("it is seen", || !client.is_open());
-        let error = cede::with_deadline(Duration::from_millis(100), || {
-            client.set::<_, _, ()>("k", 1).unwrap_err()
+        eventually("it says what failed meanwhile", || {
+            let error = cede::with_deadline(Duration::from_millis(100), || {
+                client.set::<_, _, ()>("k", 1).unwrap_err()
+            });
+            assert!(is_timeout(&error) && !may_have_run(&error), "{error}");
+            assert_eq!(failure(&error).unwrap().phase(), Phase::Reconnect);
+            error.to_string().contains("refused")
         });
-        assert!(is_timeout(&error) && !may_have_run(&error), "{error}");
-        assert!(error.to_string().contains("refused"), "it says what failed meanwhile: {error}");
-        assert_eq!(failure(&error).unwrap().phase(), Phase::Reconnect);
         assert!(client.metrics().connect_errors > 0);
     });
     let config = Config::parse(&server.url(0)).unwrap();
     in_runtime(move || {
         let config = config.reconnect_timeout(Duration::from_millis(50));
         let mut client = Client::lazy(config).unwrap();
-        let error = client.set::<_, _, ()>("k", 1).unwrap_err();
-        assert!(error.is_connection_refusal() && !may_have_run(&error), "{error}");
+        eventually("it is refused", || {
+            let error = client.set::<_, _, ()>("k", 1).unwrap_err();
+            // On a busy machine the time may be over before the first attempt is.
+            assert!(error.is_connection_refusal() || is_timeout(&error), "{error}");
+            assert!(!may_have_run(&error), "{error}");
+            error.is_connection_refusal()
+        });
     });
 }
 
