@@ -198,13 +198,16 @@ fn round(services: &Services, random: &mut Random) {
                 scope.spawn(move || {
                     for _ in 0..CONNECTIONS {
                         let talk = Talk::new(both, &mut random);
-                        let proxy = if talk.is_http { &proxies[0] } else { &proxies[1] };
-                        talk.repeat(condition, proxy.addr());
+                        talk.repeat(condition, proxies[usize::from(!talk.is_http)].addr());
                     }
                 });
             }
         });
-        assert!(proxies.iter().all(|proxy| proxy.hits() > 0), "{condition:?} was not met");
+        // Not every conversation is long enough to meet it, and chance may have chosen none that is.
+        while proxies.iter().any(|proxy| proxy.hits() == 0) {
+            let talk = Talk::new(both, random);
+            talk.repeat(condition, proxies[usize::from(!talk.is_http)].addr());
+        }
         drop(proxies);
         // Both are as they were, at once.
         for _ in 0..4 {

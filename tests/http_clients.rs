@@ -309,7 +309,8 @@ fn ab_sees_no_error_with_and_without_keep_alive() {
     };
     // ab speaks HTTP/1.0, where a connection stays only when both sides say so.
     assert_eq!(run(&["-n", "500"], "/"), [500, 0, 500 * 13]);
-    assert_eq!(run(&["-k", "-n", "4000"], "/"), [4000, 4000, 4000 * 13]);
+    // Fewer than one connection may have: however they are spread, none is its last.
+    assert_eq!(run(&["-k", "-n", "900"], "/"), [900, 900, 900 * 13]);
     let posted = Temporary::new("ab-posted");
     std::fs::write(&posted.0, noise(20_000)).unwrap();
     let post = ["-n", "300", "-p", posted.path(), "-T", "application/octet-stream"];

@@ -275,18 +275,19 @@ fn both_variants_refuse_bad_bytes_alike() {
 /// is left of the stock is what was not sold.
 #[test]
 fn both_variants_serve_one_load() {
-    const IDLE: usize = 1_000;
+    const IDLE_MAX: usize = 1_000;
     const CLIENTS: usize = 40;
     const ORDERS: usize = 25;
-    raise_descriptors();
-    within_reason(|| {
+    // The shop holds some descriptors beside those of its clients, and so does this process.
+    let most_idle = IDLE_MAX.min(raise_descriptors() - CLIENTS - 200);
+    within_reason(move || {
         let redis = Redis::start();
         for variant in VARIANTS {
             redis.cli(&["FLUSHALL"]);
             let log = std::env::temp_dir();
             let log = log.join(format!("cede-legacy-{}{variant}.log", std::process::id()));
             let shop = shop(variant, &redis, &log);
-            let idle: Vec<_> = (0..IDLE)
+            let idle: Vec<_> = (0..most_idle)
                 .map(|_| {
                     let mut client = Client::connect(&shop);
                     assert!(client.get("/").0.starts_with("HTTP/1.1 200 OK\r\n"));
@@ -322,16 +323,16 @@ fn both_variants_serve_one_load() {
             assert_eq!(redis.cli(&["GET", "stock:4"]), left.to_string());
             assert_eq!(redis.cli(&["GET", "seen:4"]), (CLIENTS * ORDERS).to_string());
             let threads = shop.threads();
-            println!("{variant}: {threads} threads with {IDLE} idle connections, {sold} sold");
+            println!("{variant}: {threads} threads with {most_idle} idle connections, {sold} sold");
             match variant {
-                "--threads" => assert!(threads > IDLE),
+                "--threads" => assert!(threads > most_idle),
                 _ => assert!(threads < 10),
             }
             // Those who were silent are served, too.
             for mut client in idle.into_iter().take(10) {
                 assert!(client.get("/books/1").1.contains("Dostoevsky"));
             }
-            let requests = IDLE + 1 + 2 * CLIENTS * ORDERS + 10;
+            let requests = most_idle + 1 + 2 * CLIENTS * ORDERS + 10;
             eventually("the access log is written", || {
                 let text = fs::read_to_string(&log).unwrap();
                 text.lines().count() == requests && text.ends_with(" us\n")

@@ -5,7 +5,8 @@
 
 use std::env;
 use std::io::{self, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -33,6 +34,7 @@ fn run(mut command: Command, limit: Duration) -> Outcome {
     // A peer that panics at a limit of its own must not spend seconds on symbols.
     command.env("RUST_BACKTRACE", "0");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    end_with_this_process(&mut command);
     let mut child = command.spawn()?;
     let stdout = drain(child.stdout.take());
     let stderr = drain(child.stderr.take());
@@ -50,6 +52,23 @@ fn run(mut command: Command, limit: Duration) -> Outcome {
             Err(Miss::Failed(format!("{words}; {why}")))
         }
     }
+}
+
+/// Whoever ends a run before its time, and be it by a signal to this process alone, ends what
+/// measures too; and with that the server that it has forked.
+fn end_with_this_process(command: &mut Command) {
+    let parent = process::id();
+    let set_up = move || {
+        // SAFETY: plain system calls, which are allowed between fork and exec.
+        let (failed, now) =
+            unsafe { (libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) < 0, libc::getppid()) };
+        match failed || now.cast_unsigned() != parent {
+            true => Err(io::Error::from(io::ErrorKind::Interrupted)),
+            false => Ok(()),
+        }
+    };
+    // SAFETY: the closure makes system calls only, and allocates nothing.
+    unsafe { command.pre_exec(set_up) };
 }
 
 /// Waits for the child, which is killed first if it took too long.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,7 +37,10 @@ pub fn run_and_report(options: &RunOptions) -> Result<bool, String> {
         return Err(why);
     }
     for path in [&options.json, &options.plot].into_iter().flatten() {
-        check_folder(path)?;
+        check_writable(path)?;
+    }
+    if options.json.is_some() && options.json == options.plot {
+        return Err("--json and --plot name the same file".to_owned());
     }
     let mut run = Run::prepare(options)?;
     if let Some(hint) = doctor::busy_machine() {
@@ -261,11 +265,17 @@ fn why_missing(need: Need) -> Option<String> {
     }
 }
 
-/// An hour of measuring must not end in a folder that does not exist.
-fn check_folder(path: &Path) -> Result<(), String> {
+/// An hour of measuring must not end in a file that cannot be written. What is there stays as it is.
+fn check_writable(path: &Path) -> Result<(), String> {
     match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() || folder.is_dir() => Ok(()),
-        _ => Err(format!("{}: there is no such folder to write to", path.display())),
+        Some(folder) if folder.as_os_str().is_empty() || folder.is_dir() => {}
+        _ => return Err(format!("{}: there is no such folder to write to", path.display())),
+    }
+    match fs::File::options().append(true).open(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(format!("{} cannot be written: {error}", path.display()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -294,8 +304,11 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_checked_before_measuring() {
-        assert!(check_folder(Path::new("out.json")).is_ok());
-        assert!(check_folder(Path::new("no/such/folder/out.json")).is_err());
+    fn files_are_checked_before_measuring() {
+        assert!(check_writable(Path::new("out.json")).is_ok());
+        assert!(!Path::new("out.json").exists());
+        for path in ["no/such/folder/out.json", "/", ".", "src"] {
+            assert!(check_writable(Path::new(path)).is_err(), "{path}");
+        }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -70,6 +72,8 @@ fn a_wrong_command_line_ends_with_2_and_says_what_to_do() {
         (&["run", "yield", "--rounds", "0"], "from 1 to"),
         (&["run", "yield", "--compare", "no/such.json"], "no/such.json"),
         (&["run", "yield", "--json", "no/such/folder.json"], "no such folder"),
+        (&["run", "yield", "--plot", "src"], "src cannot be written"),
+        (&["run", "yield", "--plot", "a.svg", "--json", "a.svg"], "the same file"),
         (&["wrong"], "no command \"wrong\""),
     ] {
         let output = bench(args);
@@ -130,6 +134,53 @@ fn a_run_prints_a_table_and_writes_its_files() {
     let slower = stdout(&output).contains("Slower beyond the noise");
     assert!(slower || !WITH_CEDE, "{}", stdout(&output));
     assert_eq!(output.status.code(), Some(if WITH_CEDE { 1 } else { 0 }));
+}
+
+/// The process that this one has started to measure.
+fn contestant_of(parent: u32) -> Option<libc::pid_t> {
+    let entries = fs::read_dir("/proc").expect("Linux has it").flatten();
+    let mut numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.find(|number| {
+        let read = |file| fs::read_to_string(format!("/proc/{number}/{file}")).unwrap_or_default();
+        let stat = read("stat");
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
+        let of = fields.and_then(|fields| fields.split_whitespace().nth(1)?.parse().ok());
+        of == Some(parent) && read("cmdline").contains("contestant")
+    })
+}
+
+/// Bug: what measured went on, with its server, when only the program itself was told to end.
+#[test]
+fn a_run_that_is_ended_leaves_no_process() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cede-bench"));
+    command.args(["run", "yield"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut run = command.spawn().expect("the program starts");
+    let begin = Instant::now();
+    let wait = || {
+        assert!(begin.elapsed() < Duration::from_secs(120), "it hangs");
+        thread::sleep(Duration::from_millis(1));
+    };
+    let contestant = loop {
+        assert_eq!(run.try_wait().expect("it is a child"), None, "it ended before it measured");
+        if let Some(contestant) = contestant_of(run.id()) {
+            // It does not end by itself now.
+            // SAFETY: a plain system call.
+            if unsafe { libc::kill(contestant, libc::SIGSTOP) } == 0 {
+                break contestant;
+            }
+        }
+        wait();
+    };
+    run.kill().expect("it runs");
+    run.wait().expect("it is a child");
+    let state = || {
+        let stat = fs::read_to_string(format!("/proc/{contestant}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next())
+    };
+    // Whoever takes in orphans need not hurry to wait for them.
+    while state().is_some_and(|state| !matches!(state, 'Z' | 'X')) {
+        wait();
+    }
 }
 
 #[test]

@@ -4,27 +4,36 @@
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cede_fiber::{compat, run, spawn, with_deadline, yield_now};
 
+/// How long anything may take before it counts as hanging.
+const HANG: Duration = Duration::from_secs(120);
+
 #[test]
 fn sockets_and_timers_of_tokio_work_while_other_fibers_run() {
     run(|| {
-        let ticks = Rc::new(Cell::new(0u64));
-        let (count, done) = (Rc::clone(&ticks), Rc::new(Cell::new(false)));
+        let ticks = Arc::new(AtomicU64::new(0));
+        let (count, done) = (Arc::clone(&ticks), Rc::new(Cell::new(false)));
         let stop = Rc::clone(&done);
         let ticker = spawn(move || {
             while !stop.get() {
-                count.set(count.get() + 1);
+                count.fetch_add(1, Ordering::SeqCst);
                 yield_now();
             }
         });
-        let echoed = compat::tokio(async {
+        let echo = async move {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;
             tokio::spawn(async move {
                 let (stream, _) = listener.accept().await?;
+                // An answer that were there at once would need no wait of the fiber.
+                while ticks.load(Ordering::SeqCst) == 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
                 loop {
                     let mut buffer = [0; 64];
                     stream.readable().await?;
@@ -48,11 +57,11 @@ fn sockets_and_timers_of_tokio_work_while_other_fibers_run() {
                     Err(e) => return Err(e),
                 }
             }
-        });
+        };
+        let echoed = with_deadline(HANG, || compat::tokio(echo));
         assert_eq!(echoed.unwrap().unwrap(), b"hello");
         done.set(true);
         ticker.join().unwrap();
-        assert!(ticks.get() > 0);
     })
     .unwrap();
 }

@@ -167,10 +167,15 @@ fn running_out_of_descriptors_neither_spins_nor_ends_the_listener() {
     });
 }
 
+/// Only the soft limit: no user but root can take the hard one back.
 fn set_descriptor_limit(max: u64) {
-    let limit = libc::rlimit { rlim_cur: max, rlim_max: 4096 };
-    // SAFETY: `limit` lives for the call.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` lives for both calls.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+        limit.rlim_cur = max.min(limit.rlim_max);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+    }
 }
 
 fn cpu_time() -> Duration {

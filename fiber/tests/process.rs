@@ -113,8 +113,10 @@ fn a_dropped_child_leaves_no_zombie() {
     run(|| {
         let quick = shell("exit 0").spawn().unwrap().id();
         let killed = Command::new("sleep").arg("60").kill_on_drop(true).spawn().unwrap().id();
-        let kept = Command::new("sleep").arg("0.05").spawn().unwrap().id();
+        let kept = Command::new("sleep").arg("60").spawn().unwrap().id();
         assert!(state(kept).is_some_and(|s| s != 'Z'), "not killed");
+        // SAFETY: no pointers are passed. It sleeps, so the number is its own.
+        assert_eq!(unsafe { libc::kill(kept.cast_signed(), libc::SIGKILL) }, 0);
         for id in [quick, killed, kept] {
             while state(id).is_some() {
                 sleep(Duration::from_millis(1)).unwrap();

@@ -470,36 +470,43 @@ fn a_socket_or_a_wakeup_whichever_comes_first() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mine = cede_fiber::net::TcpStream::from_std(listener.accept().unwrap().0).unwrap();
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let events = Rc::clone(&log);
         let fiber = spawn(move || {
-            let mut log = Vec::new();
-            while log.len() < 4 {
+            let heard = |what: &str| events.borrow_mut().push(what.to_string());
+            while events.borrow().len() < 4 {
                 select! {
-                    _ = park() => log.push("woken".to_string()),
+                    _ = park() => heard("woken"),
                     there = readable(&mine) => {
                         there.unwrap();
                         let mut buf = [0; 8];
                         match mine.try_read(&mut buf) {
-                            Ok(n) => log.push(String::from_utf8_lossy(&buf[..n]).into_owned()),
+                            Ok(n) => heard(&String::from_utf8_lossy(&buf[..n])),
                             Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
                         }
                     }
                 }
                 .unwrap();
             }
-            log
         });
+        let until = |count| {
+            while log.borrow().len() < count {
+                cede_fiber::sleep(SHORT).unwrap();
+            }
+        };
         let handle = fiber.fiber();
         settle();
         handle.wakeup();
         handle.wakeup();
         settle();
         theirs.write_all(b"hello").unwrap();
-        cede_fiber::sleep(SHORT).unwrap();
+        until(2);
         // From another thread, through the inbox.
         std::thread::spawn(move || handle.wakeup()).join().unwrap();
-        cede_fiber::sleep(SHORT).unwrap();
+        until(3);
         drop(theirs);
-        assert_eq!(fiber.join().unwrap(), ["woken", "hello", "woken", ""]);
+        fiber.join().unwrap();
+        assert_eq!(*log.borrow(), ["woken", "hello", "woken", ""]);
     })
     .unwrap();
 }

@@ -113,8 +113,15 @@ mod tests {
         prop::collection::vec(step, 1..100)
     }
 
+    /// Debug builds take a fifth.
+    const CASES: u32 = match (cfg!(miri), cfg!(debug_assertions)) {
+        (true, _) => 20,
+        (false, true) => 200,
+        (false, false) => 1_000,
+    };
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 20 } else { 1_000 }))]
+        #![proptest_config(ProptestConfig::with_cases(CASES))]
 
         #[test]
         fn waiters_behave_like_a_list(steps in steps()) {

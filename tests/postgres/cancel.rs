@@ -20,9 +20,9 @@ fn one(client: &Client, n: i32) -> i32 {
 fn a_deadline_ends_the_query_on_the_server_too() {
     with_client(|client| {
         let start = Instant::now();
-        let result = cede::with_deadline(Duration::from_millis(30), || {
-            client.query("select pg_sleep(60)", &[])
-        });
+        // What is given up while it is prepared has not run.
+        let slow = client.prepare("select pg_sleep(60)").unwrap();
+        let result = cede::with_deadline(Duration::from_millis(100), || client.query(&slow, &[]));
         let error = result.unwrap_err();
         assert!(error.is_timeout() && error.may_have_run(), "{error}");
         assert_eq!(error.host(), Some(client.host().as_str()));

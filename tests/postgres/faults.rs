@@ -14,6 +14,7 @@ use cede::postgres::{Client, Config, Error, ErrorKind, SqlState};
 use crate::common::{HANG, Random, eventually, within_reason};
 use crate::postgres::Postgres;
 use crate::proxy::{Condition, Proxy};
+use crate::until_it_runs;
 
 fn one(client: &Client, n: i32) -> Result<i32, Error> {
     client.query_one("select $1::int", &[&n])?.try_get(0)
@@ -25,7 +26,8 @@ fn a_server_that_is_killed_fails_each_query_once_and_comes_back() {
         let server = Postgres::start();
         cede::run(|| {
             let client = Client::connect(server.url("postgres")).unwrap();
-            let statement = client.prepare("select $1::int, pg_sleep(60)").unwrap();
+            let sql = "select $1::int, pg_sleep(60)";
+            let statement = client.prepare(sql).unwrap();
             let failed = Rc::new(Cell::new(0));
             let fibers: Vec<_> = (0..40)
                 .map(|n| {
@@ -38,7 +40,8 @@ fn a_server_that_is_killed_fails_each_query_once_and_comes_back() {
                     })
                 })
                 .collect();
-            cede::sleep(Duration::from_millis(20)).unwrap();
+            until_it_runs(&server, sql);
+            assert_eq!(client.metrics().in_flight, 40);
             server.kill();
             for fiber in fibers {
                 let error = fiber.join().unwrap();
@@ -76,8 +79,9 @@ fn a_server_that_stops_says_so_and_requests_wait_until_it_is_back() {
             cede::run(|| {
                 let client = Client::connect(server.url("postgres")).unwrap();
                 let there = client.clone();
-                let running = cede::spawn(move || there.query("select pg_sleep(60)", &[]));
-                cede::sleep(Duration::from_millis(20)).unwrap();
+                let sql = "select pg_sleep(60)";
+                let running = cede::spawn(move || there.query(sql, &[]));
+                until_it_runs(&server, sql);
                 server.stop();
                 let error = running.join().unwrap().unwrap_err();
                 assert_eq!(error.code().map(|code| code.code()), Some("57P01"), "{error}");
@@ -104,6 +108,13 @@ fn a_server_that_does_not_come_back_is_an_error_within_the_time_set() {
             config.reconnect_timeout(Duration::from_millis(150));
             let client = Client::connect(config).unwrap();
             server.stop();
+            // Bug: where no attempt had ended yet it was a deadline that nobody had set.
+            let silent = TcpListener::bind(("127.0.0.1", server.port())).unwrap();
+            let error = one(&client, 1).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+            assert!(error.to_string().contains("150ms of reconnect_timeout"), "{error}");
+            assert!(!error.may_have_run());
+            drop(silent);
             let error = one(&client, 1).unwrap_err();
             // On a machine that is busy the time set may end in the midst of an attempt.
             assert!(error.kind() == ErrorKind::Connect || error.is_timeout(), "{error}");

@@ -36,3 +36,13 @@ fn with_client<T: Send + 'static>(body: impl FnOnce(Client) -> T + Send + 'stati
         cede::run(|| body(Client::connect(url).unwrap())).unwrap()
     })
 }
+
+/// Waits, in a fiber, until a session of the server is in the midst of this statement.
+fn until_it_runs(server: &Postgres, sql: &str) {
+    let count =
+        format!("select count(*) from pg_stat_activity where state = 'active' and query = '{sql}'");
+    common::eventually("the statement runs", || {
+        cede::sleep(std::time::Duration::from_millis(1)).unwrap();
+        server.psql(&count) != "0"
+    });
+}

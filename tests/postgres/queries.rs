@@ -1,6 +1,6 @@
 //! Statements, rows, errors: what one fiber and many see of a connection.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
 use cede::postgres::types::{Kind, Type};
@@ -287,21 +287,26 @@ impl From<Error> for Own {
 #[test]
 fn a_consumer_that_lags_holds_the_rows_back() {
     with_client(|client| {
-        let taken = Rc::new(RefCell::new(0));
+        let taken = Rc::new(Cell::new(0));
         let there = Rc::clone(&taken);
         let other = client.clone();
         let lagging = cede::spawn(move || {
             other.query_each("select repeat('x', 1000) from generate_series(1, 20000)", &[], |_| {
-                *there.borrow_mut() += 1;
-                if *there.borrow() == 1 {
-                    cede::sleep(std::time::Duration::from_millis(100)).unwrap();
+                there.set(there.get() + 1);
+                if there.get() == 1 {
+                    cede::park().unwrap();
                 }
                 Ok::<_, Error>(())
             })
         });
+        while taken.get() == 0 {
+            cede::sleep(std::time::Duration::from_millis(1)).unwrap();
+        }
+        // Time for rows that nobody holds back.
         cede::sleep(std::time::Duration::from_millis(80)).unwrap();
-        assert_eq!(*taken.borrow(), 1);
+        assert_eq!(taken.get(), 1);
         assert!(client.metrics().rows < 2000, "{:?}", client.metrics());
+        lagging.fiber().wakeup();
         // This one waits behind it.
         assert_eq!(client.query_one("select 5", &[]).unwrap().get::<_, i32>(0), 5);
         assert_eq!(lagging.join().unwrap().unwrap(), 20_000);
@@ -398,8 +403,10 @@ fn a_unix_socket_serves_many_fibers_too() {
                 })
                 .collect();
             fibers.into_iter().for_each(|fiber| fiber.join().unwrap());
-            let result = cede::with_deadline(std::time::Duration::from_millis(20), || {
-                client.query("select pg_sleep(60)", &[])
+            // What is given up while it is prepared needs no cancel.
+            let slow = client.prepare("select pg_sleep(60)").unwrap();
+            let result = cede::with_deadline(std::time::Duration::from_millis(100), || {
+                client.query(&slow, &[])
             });
             assert!(result.unwrap_err().is_timeout());
             assert_eq!(client.query_one("select 1", &[]).unwrap().get::<_, i32>(0), 1);

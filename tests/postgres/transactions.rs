@@ -1,5 +1,7 @@
 //! Transactions and savepoints.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use cede::postgres::{Client, Error, ErrorKind, IsolationLevel, Phase, SqlState};
@@ -128,14 +130,19 @@ fn a_cancelled_fiber_does_not_commit() {
     with_client(|client| {
         let insert = table(&client, "t5");
         let there = client.clone();
+        let executed = Rc::new(Cell::new(false));
+        let is_executed = Rc::clone(&executed);
         let fiber = cede::spawn(move || {
             there.transaction(|tx| {
                 tx.execute(&insert, &[&1])?;
+                executed.set(true);
                 let _ = cede::sleep(Duration::from_secs(60));
                 Ok::<_, Error>(())
             })
         });
-        cede::sleep(Duration::from_millis(20)).unwrap();
+        while !is_executed.get() {
+            cede::sleep(Duration::from_millis(1)).unwrap();
+        }
         fiber.cancel();
         let error = fiber.join().unwrap().unwrap_err();
         assert!(error.is_cancelled() && error.phase() == Phase::Commit, "{error}");

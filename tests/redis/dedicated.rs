@@ -1,5 +1,6 @@
 //! Blocking commands and watched keys.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cede::redis::{
@@ -215,8 +216,9 @@ fn a_pool_waits_counts_and_looks_after_its_connections() {
 /// A fiber that is unwound in the middle of a command leaves no answer behind for the next one.
 #[test]
 fn a_panic_in_the_middle_closes_it() {
-    let server = Redis::start();
-    with_client(&server, |client| {
+    let server = Arc::new(Redis::start());
+    let held = Arc::clone(&server);
+    with_client(&server, move |client| {
         struct Ask(cede::redis::Dedicated);
         impl Drop for Ask {
             fn drop(&mut self) {
@@ -224,12 +226,15 @@ fn a_panic_in_the_middle_closes_it() {
                 assert!(cmd("ECHO").arg("lost").exec(&mut self.0).is_err());
             }
         }
-        let there = client.clone();
+        let (there, paused) = (client.clone(), Arc::clone(&held));
         let fiber = cede::spawn(move || {
             let _ask = Ask(there.dedicated().unwrap());
+            // An answer that were there at once would need no wait.
+            paused.pause();
             panic!("on purpose");
         });
         assert!(fiber.join().is_err());
+        held.resume();
         for n in 0..3 {
             let mut own = client.dedicated().unwrap();
             assert_eq!(cmd("ECHO").arg(n).query::<i32>(&mut own).unwrap(), n);

@@ -10,7 +10,7 @@ use cede::redis::{
     Client, Commands, Config, ConnectionLike, Phase, cmd, failure, is_timeout, may_have_run, pipe,
 };
 
-use crate::common::Random;
+use crate::common::{HANG, Random};
 use crate::proxy::{Condition, Proxy};
 use crate::server::Redis;
 use crate::{eventually, in_runtime, sockets_to, with_client};
@@ -70,20 +70,27 @@ fn without_a_server_a_deadline_ends_the_wait_and_nothing_has_run() {
     with_client(&server, move |mut client| {
         on_thread(&there, Redis::kill);
         eventually("it is seen", || !client.is_open());
-        let error = cede::with_deadline(Duration::from_millis(100), || {
-            client.set::<_, _, ()>("k", 1).unwrap_err()
+        eventually("it says what failed meanwhile", || {
+            let error = cede::with_deadline(Duration::from_millis(100), || {
+                client.set::<_, _, ()>("k", 1).unwrap_err()
+            });
+            assert!(is_timeout(&error) && !may_have_run(&error), "{error}");
+            assert_eq!(failure(&error).unwrap().phase(), Phase::Reconnect);
+            error.to_string().contains("refused")
         });
-        assert!(is_timeout(&error) && !may_have_run(&error), "{error}");
-        assert!(error.to_string().contains("refused"), "it says what failed meanwhile: {error}");
-        assert_eq!(failure(&error).unwrap().phase(), Phase::Reconnect);
         assert!(client.metrics().connect_errors > 0);
     });
     let config = Config::parse(&server.url(0)).unwrap();
     in_runtime(move || {
         let config = config.reconnect_timeout(Duration::from_millis(50));
         let mut client = Client::lazy(config).unwrap();
-        let error = client.set::<_, _, ()>("k", 1).unwrap_err();
-        assert!(error.is_connection_refusal() && !may_have_run(&error), "{error}");
+        eventually("it is refused", || {
+            let error = client.set::<_, _, ()>("k", 1).unwrap_err();
+            // On a busy machine the time may be over before the first attempt is.
+            assert!(error.is_connection_refusal() || is_timeout(&error), "{error}");
+            assert!(!may_have_run(&error), "{error}");
+            error.is_connection_refusal()
+        });
     });
 }
 
@@ -265,10 +272,13 @@ fn p32_no_condition_of_the_network_shifts_an_answer() {
         let proxy = Proxy::start(([127, 0, 0, 1], server.port()).into(), condition, random.fork());
         let url = format!("redis://{}", proxy.addr());
         in_runtime(move || {
+            // Where every answer comes it comes in time, however busy the machine is.
+            let faithful = condition.is_faithful();
+            let within = move |millis| if faithful { HANG } else { Duration::from_millis(millis) };
             let config = Config::parse(&url)
                 .unwrap()
-                .connect_timeout(Duration::from_millis(100))
-                .reconnect_timeout(Duration::from_millis(200));
+                .connect_timeout(within(100))
+                .reconnect_timeout(within(200));
             let client = Client::lazy(config).unwrap();
             let fibers: Vec<_> = (0..8)
                 .map(|id| {
@@ -277,7 +287,7 @@ fn p32_no_condition_of_the_network_shifts_an_answer() {
                         let mut answered = 0;
                         for round in 0..10 {
                             let text = format!("{id}-{round}-{}", "x".repeat(round * 30));
-                            let echoed = cede::with_deadline(Duration::from_millis(500), || {
+                            let echoed = cede::with_deadline(within(500), || {
                                 cmd("ECHO").arg(&text).query::<String>(&mut client)
                             });
                             match echoed {
@@ -296,7 +306,7 @@ fn p32_no_condition_of_the_network_shifts_an_answer() {
                 })
                 .collect();
             let answered: usize = fibers.into_iter().map(|fiber| fiber.join().unwrap()).sum();
-            if condition.is_faithful() {
+            if faithful {
                 assert_eq!(answered, 80, "{condition:?}");
             }
         });

@@ -117,8 +117,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..200)
 }
 
+/// Debug builds take a fifth: there a case costs twenty times as much.
+const CASES: u32 = match (cfg!(miri), cfg!(debug_assertions)) {
+    (true, _) => 20,
+    (false, true) => 400,
+    (false, false) => 2_000,
+};
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 20 } else { 2_000 }))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     /// Property 20: any sequence of arming, cancelling and advancing behaves like a list sorted by
     /// deadline.

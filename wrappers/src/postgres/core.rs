@@ -15,7 +15,7 @@ use super::error::{Error, ErrorKind, Phase};
 use super::listen::Hooks;
 use super::metrics::Counters;
 use crate::backoff::Backoff;
-use cede_fiber::{Builder, Park, Ticket, Wait, WaitKind, sleep, with_deadline};
+use cede_fiber::{Builder, Park, Ticket, Wait, WaitKind, deadline, sleep, with_deadline};
 
 /// Shared by the clones of a client.
 pub(super) struct Core {
@@ -86,7 +86,8 @@ impl Core {
             }
         }
         let timeout = self.config.limits.reconnect_timeout;
-        let started = Instant::now();
+        let at = Instant::now().checked_add(timeout);
+        let is_nearer = deadline().is_none_or(|own| at.is_some_and(|at| at < own));
         self.waiters.set(self.waiters.get() + 1);
         let _waiter = Waiter(&self.waiters);
         let mut has_waited = false;
@@ -112,17 +113,24 @@ impl Core {
                 waited.map_err(|error| Error::io(Phase::Connect, error).at(&self.host()))?;
             }
         });
-        // The reason why it failed says more than that it took too long.
-        match (result, &*self.failure.borrow()) {
-            (Err(error), Some((failure, _))) if error.is_timeout() => {
-                if started.elapsed() >= timeout {
-                    return Err(failure.clone());
-                }
-                let text = format!("the deadline has passed; the last attempt: {failure}");
-                Err(error.with_message(text))
+        result.map_err(|error| {
+            if !error.is_timeout() {
+                return error;
             }
-            (result, _) => result,
-        }
+            // The reason why it failed says more than that it took too long.
+            match &*self.failure.borrow() {
+                Some((failure, _)) if is_nearer => failure.clone(),
+                Some((failure, _)) => {
+                    let text = format!("the deadline has passed; the last attempt: {failure}");
+                    error.with_message(text)
+                }
+                None if !is_nearer => error,
+                None => {
+                    let text = format!("no connection within the {timeout:?} of reconnect_timeout");
+                    error.with_message(text).with_kind(ErrorKind::Connect)
+                }
+            }
+        })
     }
 
     /// Has a fiber connect, unless one does so already.

@@ -51,6 +51,7 @@ pub fn wrk(place: &Place, load: Wrk, clock: &mut Clock) -> Result<u64, Miss> {
 
 /// wrk asks once more when it has all answers to what its `request` function gave.
 fn pipeline_script(folder: &Path, depth: usize) -> io::Result<PathBuf> {
+    fs::create_dir_all(folder)?;
     let path = folder.join("pipeline.lua");
     let script = format!(
         "init = function() batch = string.rep(wrk.format(), {depth}) end\n\

@@ -21,7 +21,7 @@ use crate::sample::Miss;
 #[derive(Debug)]
 pub struct Place {
     pub address: SocketAddr,
-    /// A folder of this round alone, for what a server must have as a file.
+    /// A folder of this round alone, made by those who must have something as a file.
     pub folder: PathBuf,
 }
 
@@ -34,14 +34,13 @@ impl Place {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let name = format!("cede-bench-{}", std::process::id());
         let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder)?;
         Ok(Place { address, folder })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // A folder that stays behind harms nobody.
+        // Most have none, and one that stays behind harms nobody.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

@@ -15,6 +15,7 @@ use crate::scenarios::http::exchange::HELLO;
 pub fn hello(place: &Place) -> Result<(), Miss> {
     let (program, _) =
         nginx::find().ok_or_else(|| Miss::Failed("it is not installed".to_owned()))?;
+    fs::create_dir_all(&place.folder)?;
     let file = place.folder.join("nginx.conf");
     fs::write(&file, configuration(place))?;
     let error = Command::new(program).arg("-p").arg(&place.folder).arg("-c").arg(&file).exec();

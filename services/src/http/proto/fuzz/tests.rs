@@ -81,10 +81,14 @@ fn request() -> impl Strategy<Value = (String, String, bool, Vec<(String, Vec<u8
     (method, target, any::<bool>(), vec(field(), 0..20))
 }
 
-/// More cases than usual, and as many as `PROPTEST_CASES` asks for.
+/// More cases than usual where they are quick, and as many as `PROPTEST_CASES` asks for.
 fn config() -> ProptestConfig {
-    let config = ProptestConfig::default();
-    ProptestConfig { cases: config.cases.max(1_000), ..config }
+    const CASES_MIN: u32 = if cfg!(debug_assertions) { 200 } else { 1_000 };
+    let mut config = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = CASES_MIN;
+    }
+    config
 }
 
 proptest! {
