@@ -115,7 +115,7 @@ pub(crate) fn unwinding_error() -> io::Error {
 
 #[cold]
 pub(crate) fn not_in_fiber_error() -> io::Error {
-    io::Error::other("this call waits, and only a fiber can wait: call it inside of cede::run")
+    io::Error::other("only a fiber can wait or make another one: call this inside of cede::run")
 }
 
 #[cold]

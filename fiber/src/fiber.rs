@@ -141,6 +141,7 @@ impl fmt::Debug for Fiber {
 ///
 /// Outside of a fiber; [`try_current`] asks first.
 #[must_use]
+#[track_caller]
 pub fn current() -> Fiber {
     try_current().expect("current() was called outside of a fiber: call it inside of cede::run")
 }

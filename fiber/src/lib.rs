@@ -77,6 +77,12 @@
 //! - an entered `tracing` span: it is entered for the thread, so events of other fibers count as its
 //!   own. Enter it between waits, or name it as the parent of events.
 
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+compile_error!(
+    "cede runs on Linux only: its fibers wait by system calls that this system has not \
+     (eventfd, pidfd, accept4); README.md says what is supported"
+);
+
 mod blocking;
 mod builder;
 mod cancel;

@@ -37,9 +37,12 @@ impl Shard {
     ///
     /// On a thread that is no shard.
     #[must_use]
+    #[track_caller]
     pub fn current() -> Self {
         let shared = shard::with(|shard| Arc::clone(&shard.shared));
-        Self::new(shared.expect("Shard::current() was called on a thread without a cede runtime"))
+        Self::new(shared.expect(
+            "Shard::current() was called on a thread that is no shard: call it inside of cede::run",
+        ))
     }
 
     /// The shard of this runtime with the fewest fibers, by their last report.
@@ -48,10 +51,14 @@ impl Shard {
     ///
     /// On a thread that is no shard.
     #[must_use]
+    #[track_caller]
     pub fn least_loaded() -> Self {
         let all = shards();
         let least = all.into_iter().min_by_key(Self::load);
-        least.expect("Shard::least_loaded() was called on a thread without a cede runtime")
+        least.expect(
+            "Shard::least_loaded() was called on a thread that is no shard: \
+             call it inside of cede::run",
+        )
     }
 
     /// Its number in the runtime, from 0.

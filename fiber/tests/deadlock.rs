@@ -43,6 +43,13 @@ fn p29_a_park_with_nobody_to_wake_it() {
 }
 
 #[test]
+fn an_unwrapped_report_is_for_people_too() {
+    let error = guarded(|| run(|| park())).unwrap_err();
+    let text = format!("{error:?}");
+    assert!(text.contains("deadlock: a fiber waits") && text.contains("(main)"), "{text}");
+}
+
+#[test]
 fn p29_every_fiber_and_its_reason_is_in_the_report() {
     let drops = Drops::default();
     let guards: Vec<_> = (0..4).map(|_| drops.guard()).collect();
