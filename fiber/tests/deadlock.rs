@@ -1,4 +1,4 @@
-//! Row 29: when nothing is ready and nothing can ever wake anything, `run` says so, with every
+//! Property 29: when nothing is ready and nothing can ever wake anything, `run` says so, with every
 //! fiber and its reason; and not while a thread may still wake one.
 
 mod common;
