@@ -55,10 +55,11 @@ impl Deadline {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| {
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
 /// use std::io::ErrorKind;
 /// use std::time::Duration;
-/// let result = cede_fiber::with_deadline(Duration::from_millis(5), || cede_fiber::park());
+/// let result = cede::with_deadline(Duration::from_millis(5), || cede::park());
 /// assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
 /// # }).unwrap();
 /// ```

@@ -178,10 +178,11 @@ pub fn yield_now() {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| {
-/// let main = cede_fiber::current();
-/// cede_fiber::spawn(move || main.wakeup());
-/// cede_fiber::park().unwrap();
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
+/// let main = cede::current();
+/// cede::spawn(move || main.wakeup());
+/// cede::park().unwrap();
 /// # }).unwrap();
 /// ```
 #[inline(always)]

@@ -83,9 +83,10 @@ impl Shard {
     /// # Examples
     ///
     /// ```
-    /// # cede_fiber::Runtime::builder().shards(2).run(|| {
-    /// let other = cede_fiber::shards().pop().unwrap();
-    /// let answer = other.spawn(|| cede_fiber::Shard::current().id()).unwrap();
+    /// # use cede_fiber as cede;
+    /// # cede::Runtime::builder().shards(2).run(|| {
+    /// let other = cede::shards().pop().unwrap();
+    /// let answer = other.spawn(|| cede::Shard::current().id()).unwrap();
     /// assert_eq!(answer.join().unwrap(), 1);
     /// # }).unwrap();
     /// ```

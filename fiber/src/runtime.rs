@@ -151,13 +151,14 @@ impl From<RunError> for io::Error {
 /// # Examples
 ///
 /// ```
-/// let answer = cede_fiber::run(|| {
-///     let a = cede_fiber::spawn(|| 40);
-///     let b = cede_fiber::spawn(|| 2);
+/// # use cede_fiber as cede;
+/// let answer = cede::run(|| {
+///     let a = cede::spawn(|| 40);
+///     let b = cede::spawn(|| 2);
 ///     a.join().unwrap() + b.join().unwrap()
 /// })?;
 /// assert_eq!(answer, 42);
-/// # Ok::<(), cede_fiber::RunError>(())
+/// # Ok::<(), cede::RunError>(())
 /// ```
 #[track_caller]
 pub fn run<F, T>(main: F) -> Result<T, RunError>

@@ -110,11 +110,12 @@ impl SignalKind {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::signal::{SignalKind, signal};
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::signal::{SignalKind, signal};
 ///
 /// let mut reload = signal(SignalKind::HANGUP)?;
-/// let waiter = cede_fiber::spawn(move || reload.recv());
+/// let waiter = cede::spawn(move || reload.recv());
 /// // SAFETY: no pointers are passed.
 /// unsafe { libc::raise(libc::SIGHUP) };
 /// # waiter.join().unwrap()

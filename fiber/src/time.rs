@@ -93,9 +93,10 @@ pub struct Interval {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
 /// use std::time::Duration;
-/// let mut heartbeat = cede_fiber::interval(Duration::from_millis(2));
+/// let mut heartbeat = cede::interval(Duration::from_millis(2));
 /// for _ in 0..3 {
 ///     heartbeat.tick()?;
 /// }

@@ -43,8 +43,9 @@ use crate::wait::{Park, RemoteTicket, Wait, WaitKind};
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// let sum = cede_fiber::blocking(|| (1..=100_u64).sum::<u64>())?;
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// let sum = cede::blocking(|| (1..=100_u64).sum::<u64>())?;
 /// assert_eq!(sum, 5050);
 /// # Ok(()) }).unwrap().unwrap();
 /// ```

@@ -98,13 +98,14 @@ impl TcpListenerBuilder {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::net::{TcpListener, TcpStream};
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::net::{TcpListener, TcpStream};
 /// use std::io::{Read, Write};
 ///
 /// let listener = TcpListener::bind("127.0.0.1:0")?;
 /// let addr = listener.local_addr()?;
-/// let client = cede_fiber::spawn(move || TcpStream::connect(addr)?.write_all(b"hello"));
+/// let client = cede::spawn(move || TcpStream::connect(addr)?.write_all(b"hello"));
 /// let (mut stream, _) = listener.accept()?;
 /// let mut text = String::new();
 /// stream.read_to_string(&mut text)?;

@@ -173,12 +173,13 @@ impl Iterator for UnixIncoming<'_> {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::net::UnixStream;
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::net::UnixStream;
 /// use std::io::{Read, Write};
 ///
 /// let (mut a, mut b) = UnixStream::pair()?;
-/// let writer = cede_fiber::spawn(move || a.write_all(b"hello"));
+/// let writer = cede::spawn(move || a.write_all(b"hello"));
 /// let mut text = String::new();
 /// b.read_to_string(&mut text)?;
 /// assert_eq!(text, "hello");

@@ -35,11 +35,12 @@
 //! A program of `std` threads becomes one of fibers by its `use` lines:
 //!
 //! ```
-//! use cede_fiber as thread; // was: use std::thread;
-//! use cede_fiber::sync::{Mutex, mpsc}; // was: use std::sync::{Mutex, mpsc};
+//! # use cede_fiber as cede;
+//! use cede as thread; // was: use std::thread;
+//! use cede::sync::{Mutex, mpsc}; // was: use std::sync::{Mutex, mpsc};
 //! use std::sync::Arc;
 //!
-//! # cede_fiber::run(|| {
+//! # cede::run(|| {
 //! let total = Arc::new(Mutex::new(0));
 //! let (sender, receiver) = mpsc::channel();
 //! for worker in 1..=3 {
@@ -58,8 +59,9 @@
 //! Between a fiber and a plain thread:
 //!
 //! ```
-//! # cede_fiber::run(|| -> std::io::Result<()> {
-//! use cede_fiber::sync::mpsc;
+//! # use cede_fiber as cede;
+//! # cede::run(|| -> std::io::Result<()> {
+//! use cede::sync::mpsc;
 //!
 //! let (questions, inbox) = mpsc::sync_channel::<u32>(16);
 //! let (outbox, answers) = mpsc::sync_channel(16);
@@ -94,4 +96,4 @@ mod turn;
 /// A value that is made once, under the name that `std::sync` has for it.
 pub type OnceLock<T> = OnceCell<T>;
 
-alias::aliases!(crate::sync::domain::Shared, "cede_fiber::sync");
+alias::aliases!(crate::sync::domain::Shared, "cede::sync");

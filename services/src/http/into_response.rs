@@ -148,7 +148,8 @@ impl<T: Into<Cow<'static, str>>> IntoResponse for Html<T> {
 /// # Examples
 ///
 /// ```
-/// use cede_services::http::{IntoResponse, StatusError};
+/// # use cede_services as cede;
+/// use cede::http::{IntoResponse, StatusError};
 ///
 /// fn find(id: u32) -> anyhow::Result<&'static str> {
 ///     if id > 7 {

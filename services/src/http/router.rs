@@ -25,7 +25,8 @@ type Answer = Arc<dyn Fn(&mut Request<'_>) -> Response + Send + Sync>;
 /// # Examples
 ///
 /// ```
-/// use cede_services::http::{Path, Request, Router};
+/// # use cede_services as cede;
+/// use cede::http::{Path, Request, Router};
 ///
 /// fn show(request: &mut Request) -> anyhow::Result<String> {
 ///     let Path(id) = request.extract::<Path<u64>>()?;

@@ -15,12 +15,13 @@ use super::response::Response;
 /// # Examples
 ///
 /// ```
-/// use cede_services::http::{IntoResponse, Sse};
+/// # mod cede { pub use cede_fiber::*; pub use cede_services::*; }
+/// use cede::http::{IntoResponse, Sse};
 ///
 /// let ticking = Sse::new(|events| {
 ///     for second in 0..60 {
 ///         events.data(&second.to_string())?;
-///         cede_fiber::sleep(std::time::Duration::from_secs(1))?;
+///         cede::sleep(std::time::Duration::from_secs(1))?;
 ///     }
 ///     Ok(())
 /// });
