@@ -86,6 +86,21 @@ pub fn with_deadline<R>(deadline: impl Into<Deadline>, f: impl FnOnce() -> R) ->
 }
 
 /// The deadline in force for the current fiber, if any.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
+/// use std::time::{Duration, Instant};
+///
+/// assert_eq!(cede::deadline(), None);
+/// cede::with_deadline(Duration::from_secs(9), || {
+///     let left = cede::deadline().unwrap().saturating_duration_since(Instant::now());
+///     assert!(left <= Duration::from_secs(9));
+/// });
+/// # }).unwrap();
+/// ```
 #[must_use]
 pub fn deadline() -> Option<Instant> {
     shard::with_current(|shard: &ShardState, record| match record.deadline.get() {

@@ -163,6 +163,20 @@ impl fmt::Debug for Shard {
 }
 
 /// All shards of this runtime, in the order of their numbers; none on a thread that is no shard.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::Runtime::builder().shards(3).run(|| {
+/// let sums: Vec<u32> = cede::shards()
+///     .iter()
+///     .map(|shard| shard.spawn(|| cede::Shard::current().id()).unwrap())
+///     .map(|there| there.join().unwrap())
+///     .collect();
+/// assert_eq!(sums, [0, 1, 2]);
+/// # }).unwrap();
+/// ```
 #[must_use]
 pub fn shards() -> Vec<Shard> {
     let shards = shard::with(|shard| {

@@ -194,6 +194,22 @@ impl Runtime {
 }
 
 /// Settings of a runtime that does not run yet.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// use std::time::Duration;
+///
+/// let answer = cede::Runtime::builder()
+///     .shards(2)
+///     .stack_size(64 * 1024)
+///     .fibers_max(10_000)
+///     .shutdown_grace(Duration::from_secs(1))
+///     .run(|| cede::spawn(|| 6 * 7).join().unwrap())?;
+/// assert_eq!(answer, 42);
+/// # Ok::<(), cede::RunError>(())
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a runtime builder does nothing until it runs"]
 pub struct RuntimeBuilder {

@@ -133,6 +133,17 @@ pub struct Signal {
 /// # Errors
 ///
 /// As [`signal`].
+///
+/// # Examples
+///
+/// ```no_run
+/// # use cede_fiber as cede;
+/// # fn main() -> std::io::Result<()> { cede::run(|| {
+/// let mut ctrl_c = cede::signal::ctrl_c()?;
+/// ctrl_c.recv()?; // parks until somebody presses it
+/// println!("good bye");
+/// # Ok(()) })? }
+/// ```
 pub fn ctrl_c() -> io::Result<Signal> {
     signal(SignalKind::INTERRUPT)
 }

@@ -68,6 +68,17 @@ where
 /// # Panics
 ///
 /// As [`blocking`].
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// // At a limit an answer at once is better than a place in a queue.
+/// let sum = cede::try_blocking(|| (1..=1_000_u64).sum::<u64>())?;
+/// assert_eq!(sum, 500_500);
+/// # Ok(()) }).unwrap().unwrap();
+/// ```
 #[track_caller]
 pub fn try_blocking<F, T>(f: F) -> io::Result<T>
 where

@@ -21,6 +21,18 @@ use super::tcp::TcpStream;
 pub const BACKLOG_DEFAULT: i32 = 4096;
 
 /// Settings of a listener that does not listen yet; see [`TcpListener::builder`].
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::net::TcpListener;
+///
+/// let listener = TcpListener::builder().backlog(4096).nodelay(true).bind("127.0.0.1:0")?;
+/// assert_ne!(listener.local_addr()?.port(), 0);
+/// # Ok(()) }).unwrap().unwrap();
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it binds"]
 pub struct TcpListenerBuilder {

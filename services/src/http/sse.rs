@@ -62,6 +62,23 @@ pub struct Events<'e, 'w> {
 }
 
 /// One event.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_services as cede;
+/// use cede::http::{Event, Request, Sse};
+///
+/// fn ticks(_: &mut Request) -> Sse {
+///     Sse::new(|events| {
+///         for n in 0..3 {
+///             let id = n.to_string();
+///             events.send(&Event { id: Some(&id), data: "tick", ..Event::default() })?;
+///         }
+///         Ok(())
+///     })
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Event<'e> {
     /// Its kind; `message` for browsers when there is none.
