@@ -31,8 +31,6 @@ form.onsubmit = async (event) => {
 </script>
 "#;
 
-const USAGE: &str = "usage: quickstart [HOST:PORT] [--database FILE or postgres://USER@HOST/NAME]";
-
 /// Links and their numbers, in whatever database.
 trait Links: Clone + Send + Sync + 'static {
     fn create(&self) -> anyhow::Result<()>;
@@ -122,7 +120,7 @@ fn serve(addr: &str, links: impl Links) -> anyhow::Result<()> {
 
     Runtime::builder().shard_per_core().run(|| -> anyhow::Result<()> {
         links.create()?;
-        let server = Server::builder().bind(addr).context(USAGE)?;
+        let server = Server::builder().bind(addr)?;
         let addr = server.local_addr()?;
         println!("listening on http://{addr}/");
         let (json, link) = ("Content-Type: application/json", "https://www.rust-lang.org/");
@@ -137,8 +135,7 @@ fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            "--database" => database = args.next().context(USAGE)?,
-            _ if arg.starts_with('-') => anyhow::bail!(USAGE),
+            "--database" => database = args.next().context("--database FILE, or a URL")?,
             _ => addr = arg,
         }
     }

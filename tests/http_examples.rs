@@ -8,7 +8,6 @@ mod program;
 
 use std::io::{BufRead, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::Command;
 use std::time::Duration;
 
 use http_common::{answers, read_all};
@@ -108,21 +107,6 @@ fn g15_no_descriptors_left_is_no_spin_and_passes() {
         }
         program.stop();
     }
-}
-
-#[test]
-fn quickstart_says_what_is_wrong_and_what_it_takes() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = taken.local_addr().unwrap().to_string();
-    let database = std::env::temp_dir().join(format!("cede-taken-{}", std::process::id()));
-    let on_a_taken_port = [&*addr, "--database", database.to_str().unwrap()];
-    for (args, says) in [(&on_a_taken_port[..], &*addr), (&["--port", "1"], "usage")] {
-        let output = Command::new(program::path("quickstart")).args(args).output().unwrap();
-        assert_eq!(output.status.code(), Some(1));
-        let text = String::from_utf8(output.stderr).unwrap();
-        assert!(text.contains(says) && text.contains("[HOST:PORT]"), "{text}");
-    }
-    std::fs::remove_file(&database).unwrap();
 }
 
 #[test]

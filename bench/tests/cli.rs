@@ -132,10 +132,6 @@ fn a_run_prints_a_table_and_writes_its_files() {
     assert_eq!(output.status.code(), Some(if WITH_CEDE { 1 } else { 0 }));
 }
 
-/// A row of a result.
-const GO: &str =
-    r#"{"who":"go","median":17,"min":16,"max":18,"cpu_us_per_op":0.1,"user_us_per_op":0.1}"#;
-
 #[test]
 fn results_become_tables_of_a_document() {
     let (json, document) = (scratch("results.json"), scratch("document.md"));
@@ -156,11 +152,13 @@ fn results_become_tables_of_a_document() {
     assert!(text.starts_with("Above\n") && text.ends_with("below\n"), "{text}");
     assert!(text.contains(stdout(&tables).trim()) && !text.contains("old"), "{text}");
 
+    let go =
+        r#"{"who":"go","median":17,"min":16,"max":18,"cpu_us_per_op":0.1,"user_us_per_op":0.1}"#;
     let places =
         "<!-- summary -->\n<!-- end of summary -->\n<!-- results -->\n<!-- end of results -->\n";
     fs::write(&document, places).expect("the scratch folder is writable");
     let alone = fs::read_to_string(&*json).expect("it is there");
-    fs::write(&*json, alone.replace("\"rows\":[", &format!("\"rows\":[{GO},")))
+    fs::write(&*json, alone.replace("\"rows\":[", &format!("\"rows\":[{go},")))
         .expect("the scratch folder is writable");
     let into = bench(&["markdown", &json, "--into", &document.to_string_lossy()]);
     assert!(into.status.success(), "{}", stderr(&into));

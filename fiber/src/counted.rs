@@ -16,7 +16,7 @@ const BLOCK_ALIGN: usize = 16;
 /// Blocks that a thread keeps: half a mebibyte.
 const BLOCKS_KEPT_MAX: usize = 4096;
 /// AddressSanitizer would not see the use of a block that is kept.
-const KEEPS: bool = !cfg!(cede_sanitizer);
+const KEEPS: bool = !cfg!(feature = "sanitizer");
 
 const BLOCK: Layout = match Layout::from_size_align(BLOCK_BYTES, BLOCK_ALIGN) {
     Ok(layout) => layout,

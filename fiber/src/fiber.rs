@@ -159,7 +159,7 @@ impl fmt::Debug for Fiber {
 /// # use cede_fiber as cede;
 /// # cede::run(|| {
 /// let own_name = || cede::current().name().map(str::to_owned);
-/// let worker = cede::Builder::new().name("worker").spawn(own_name).unwrap();
+/// let worker = cede::Builder::new().name(String::from("worker")).spawn(own_name).unwrap();
 /// assert_eq!(worker.join().unwrap().as_deref(), Some("worker"));
 /// # }).unwrap();
 /// ```

@@ -35,12 +35,11 @@
 //! A program of `std` threads becomes one of fibers by its `use` lines:
 //!
 //! ```
-//! # use cede_fiber as cede;
-//! use cede as thread; // was: use std::thread;
-//! use cede::sync::{Mutex, mpsc}; // was: use std::sync::{Mutex, mpsc};
+//! use cede_fiber as thread; // was: use std::thread;
+//! use cede_fiber::sync::{Mutex, mpsc}; // was: use std::sync::{Mutex, mpsc};
 //! use std::sync::Arc;
 //!
-//! # cede::run(|| {
+//! # cede_fiber::run(|| {
 //! let total = Arc::new(Mutex::new(0));
 //! let (sender, receiver) = mpsc::channel();
 //! for worker in 1..=3 {
@@ -59,9 +58,8 @@
 //! Between a fiber and a plain thread:
 //!
 //! ```
-//! # use cede_fiber as cede;
-//! # cede::run(|| -> std::io::Result<()> {
-//! use cede::sync::mpsc;
+//! # cede_fiber::run(|| -> std::io::Result<()> {
+//! use cede_fiber::sync::mpsc;
 //!
 //! let (questions, inbox) = mpsc::sync_channel::<u32>(16);
 //! let (outbox, answers) = mpsc::sync_channel(16);

@@ -143,7 +143,7 @@ impl ServerBuilder {
         let addrs: Vec<SocketAddr> = addr.to_socket_addrs()?.collect();
         self.bind_to(&addrs).map_err(|error| {
             let tried = addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            io::Error::new(error.kind(), format!("cannot listen at {tried}: {error}"))
+            io::Error::new(error.kind(), format!("listening at {tried}: {error}"))
         })
     }
 
