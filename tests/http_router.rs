@@ -124,3 +124,17 @@ fn json_bodies_have_limits_and_types() {
         assert_eq!(get(&lab, &head).status, status, "{json}");
     }
 }
+
+#[test]
+fn a_route_that_cannot_be_is_refused_where_it_is_made() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    let refused = |make: &dyn Fn() -> Router| {
+        let payload = catch_unwind(AssertUnwindSafe(|| drop(make()))).unwrap_err();
+        *payload.downcast::<String>().unwrap()
+    };
+    let page = |_: &mut Request| "page";
+    assert!(refused(&|| Router::new().get("page", page)).contains("does not begin with /"));
+    assert!(refused(&|| Router::new().get("/{page", page)).contains("/{page"));
+    assert!(refused(&|| Router::new().get("/", page).get("/", page)).contains("there already"));
+}

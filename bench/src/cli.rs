@@ -36,7 +36,8 @@ Options of run:
 Options of markdown:
   --plot FILE              write them as an SVG chart, too
   --into FILE              put the tables between the lines \"<!-- results -->\" and
-                           \"<!-- end of results -->\" of this document
+                           \"<!-- end of results -->\" of this document, and a summary
+                           between \"<!-- summary -->\" and \"<!-- end of summary -->\"
 ";
 
 /// Measured rounds without `--rounds`.

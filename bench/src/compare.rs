@@ -14,7 +14,7 @@ use crate::table::figure;
 /// With fewer rounds than this the range from minimum to maximum says little.
 const ROUNDS_MIN: usize = 3;
 /// The least difference of medians, as a part of the old one, that is worth a word.
-const NOISE: f64 = 0.03;
+pub const NOISE: f64 = 0.03;
 
 #[derive(Debug, Default)]
 pub struct Comparison {

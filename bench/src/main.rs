@@ -10,7 +10,7 @@
 //!             ├──> report ──> table, JSON, SVG
 //!             └──> compare (with an older JSON)
 //!
-//!  markdown ──> report (JSON files) ──> tables for a document
+//!  markdown ──> report (JSON files) ──> tables for a document, and their summary
 //! ```
 
 mod affinity;
@@ -40,6 +40,7 @@ mod server;
 mod socket;
 mod standing;
 mod stats;
+mod summary;
 mod svg;
 mod table;
 
@@ -96,10 +97,9 @@ fn markdown(
         let written = fs::write(&path, svg::render(&reports));
         written.map_err(|e| format!("{}: {e}", path.display()))?;
     }
-    let tables = markdown::render(&reports);
     match into {
-        Some(document) => markdown::put_into(&document, &tables)?,
-        None => print!("{tables}"),
+        Some(document) => markdown::put_into(&document, &reports)?,
+        None => print!("{}", markdown::render(&reports)),
     }
     Ok(true)
 }

@@ -9,13 +9,15 @@ use std::path::Path;
 
 use crate::report::{self, Report};
 use crate::scenarios;
+use crate::summary;
 use crate::table::{figure, title};
 
 /// With more reports than this a scenario gets one table for all of them.
 const TABLES_MAX: usize = 3;
 /// The lines in a document between which the tables stand.
-const BEGIN: &str = "<!-- results -->";
-const END: &str = "<!-- end of results -->";
+const RESULTS: [&str; 2] = ["<!-- results -->", "<!-- end of results -->"];
+/// The lines between which the summary stands, in a document that has them.
+const SUMMARY: [&str; 2] = ["<!-- summary -->", "<!-- end of summary -->"];
 
 /// The reports of all files. What a later file has measured again replaces what was there.
 pub fn read_all(files: &[impl AsRef<Path>]) -> Result<Vec<Report>, String> {
@@ -46,26 +48,29 @@ pub fn render(reports: &[Report]) -> String {
     text
 }
 
-/// Puts the tables between the markers of a document.
-pub fn put_into(path: &Path, tables: &str) -> Result<(), String> {
+/// Puts the tables between the markers of a document, and the summary, if it has a place for one.
+pub fn put_into(path: &Path, reports: &[Report]) -> Result<(), String> {
     let said = |problem: String| format!("{}: {problem}", path.display());
     let old = fs::read_to_string(path).map_err(|e| said(e.to_string()))?;
-    let new = replaced(&old, tables).map_err(said)?;
+    let mut new = replaced(&old, RESULTS, &render(reports)).map_err(said)?;
+    if old.contains(SUMMARY[0]) {
+        new = replaced(&new, SUMMARY, &summary::render(reports)).map_err(said)?;
+    }
     fs::write(path, new).map_err(|e| said(e.to_string()))
 }
 
-fn replaced(document: &str, tables: &str) -> Result<String, String> {
-    let parts = document.split_once(BEGIN).and_then(|(before, rest)| {
-        let (_, after) = rest.split_once(END)?;
+fn replaced(document: &str, [begin, end]: [&str; 2], text: &str) -> Result<String, String> {
+    let parts = document.split_once(begin).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(end)?;
         Some((before, after))
     });
     let (before, after) =
-        parts.ok_or_else(|| format!("it has no lines \"{BEGIN}\" and \"{END}\", in this order"))?;
-    Ok(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", tables.trim_end()))
+        parts.ok_or_else(|| format!("it has no lines \"{begin}\" and \"{end}\", in this order"))?;
+    Ok(format!("{before}{begin}\n\n{}\n\n{end}{after}", text.trim_end()))
 }
 
 /// In the order in which scenarios first appear.
-fn by_scenario(reports: &[Report]) -> Vec<Vec<&Report>> {
+pub fn by_scenario(reports: &[Report]) -> Vec<Vec<&Report>> {
     let mut groups: Vec<Vec<&Report>> = Vec::new();
     for report in reports {
         let is_of = |group: &&mut Vec<&Report>| group[0].scenario == report.scenario;
@@ -188,7 +193,7 @@ fn overview(text: &mut String, reports: &[&Report]) {
 }
 
 /// Text as it is, in a cell of a table too.
-fn escape(words: &str) -> String {
+pub fn escape(words: &str) -> String {
     let mut escaped = String::with_capacity(words.len());
     for c in words.chars() {
         match c {
@@ -259,12 +264,13 @@ mod tests {
 
     #[test]
     fn the_tables_replace_what_stands_between_the_markers() {
-        let document = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let once = replaced(&document, "new\n").expect("it has the markers");
-        assert_eq!(once, format!("before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"));
-        assert_eq!(replaced(&once, "new\n"), Ok(once));
-        for document in ["", BEGIN, &format!("{END}{BEGIN}")] {
-            assert!(replaced(document, "new").is_err(), "{document}");
+        let [begin, end] = RESULTS;
+        let document = format!("before\n{begin}\nold\n{end}\nafter\n");
+        let once = replaced(&document, RESULTS, "new\n").expect("it has the markers");
+        assert_eq!(once, format!("before\n{begin}\n\nnew\n\n{end}\nafter\n"));
+        assert_eq!(replaced(&once, RESULTS, "new\n"), Ok(once));
+        for document in ["", begin, &format!("{end}{begin}")] {
+            assert!(replaced(document, RESULTS, "new").is_err(), "{document}");
         }
     }
 }

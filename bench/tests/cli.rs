@@ -203,6 +203,20 @@ fn results_become_tables_of_a_document() {
     assert!(text.starts_with("Above\n") && text.ends_with("below\n"), "{text}");
     assert!(text.contains(stdout(&tables).trim()) && !text.contains("old"), "{text}");
 
+    let go =
+        r#"{"who":"go","median":17,"min":16,"max":18,"cpu_us_per_op":0.1,"user_us_per_op":0.1}"#;
+    let places =
+        "<!-- summary -->\n<!-- end of summary -->\n<!-- results -->\n<!-- end of results -->\n";
+    fs::write(&document, places).expect("the scratch folder is writable");
+    let alone = fs::read_to_string(&*json).expect("it is there");
+    fs::write(&*json, alone.replace("\"rows\":[", &format!("\"rows\":[{go},")))
+        .expect("the scratch folder is writable");
+    let into = bench(&["markdown", &json, "--into", &document.to_string_lossy()]);
+    assert!(into.status.success(), "{}", stderr(&into));
+    let text = fs::read_to_string(&document).expect("it is there");
+    let (summary, _) = text.split_once("<!-- end of summary -->").expect("the markers stay");
+    assert!(summary.contains("| 8.50 | 17.0 (go) | 2.00 times ahead |"), "{text}");
+
     fs::write(&document, "no markers").expect("the scratch folder is writable");
     let refused = bench(&["markdown", &json, "--into", &document.to_string_lossy()]);
     assert_eq!(refused.status.code(), Some(2));

@@ -31,11 +31,12 @@ pub(crate) struct Unwound;
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| {
-/// let fiber = cede_fiber::spawn(|| cede_fiber::park());
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
+/// let fiber = cede::spawn(|| cede::park());
 /// fiber.cancel();
 /// let error = fiber.join().unwrap().unwrap_err();
-/// assert!(cede_fiber::is_cancelled(&error));
+/// assert!(cede::is_cancelled(&error));
 /// # }).unwrap();
 /// ```
 #[must_use]
@@ -69,9 +70,10 @@ pub fn is_shutdown_unwind(payload: &(dyn std::any::Any + Send)) -> bool {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| {
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
 /// use std::time::Duration;
-/// let fiber = cede_fiber::spawn(|| cede_fiber::shield(|| cede_fiber::sleep(Duration::from_millis(1))));
+/// let fiber = cede::spawn(|| cede::shield(|| cede::sleep(Duration::from_millis(1))));
 /// fiber.cancel();
 /// assert!(fiber.join().unwrap().is_ok());
 /// # }).unwrap();
@@ -115,7 +117,7 @@ pub(crate) fn unwinding_error() -> io::Error {
 
 #[cold]
 pub(crate) fn not_in_fiber_error() -> io::Error {
-    io::Error::other("this call waits, and only a fiber can wait: call it inside of cede::run")
+    io::Error::other("only a fiber can wait or make another one: call this inside of cede::run")
 }
 
 #[cold]

@@ -55,10 +55,11 @@ impl Deadline {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| {
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
 /// use std::io::ErrorKind;
 /// use std::time::Duration;
-/// let result = cede_fiber::with_deadline(Duration::from_millis(5), || cede_fiber::park());
+/// let result = cede::with_deadline(Duration::from_millis(5), || cede::park());
 /// assert_eq!(result.unwrap_err().kind(), ErrorKind::TimedOut);
 /// # }).unwrap();
 /// ```
@@ -85,6 +86,21 @@ pub fn with_deadline<R>(deadline: impl Into<Deadline>, f: impl FnOnce() -> R) ->
 }
 
 /// The deadline in force for the current fiber, if any.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
+/// use std::time::{Duration, Instant};
+///
+/// assert_eq!(cede::deadline(), None);
+/// cede::with_deadline(Duration::from_secs(9), || {
+///     let left = cede::deadline().unwrap().saturating_duration_since(Instant::now());
+///     assert!(left <= Duration::from_secs(9));
+/// });
+/// # }).unwrap();
+/// ```
 #[must_use]
 pub fn deadline() -> Option<Instant> {
     shard::with_current(|shard: &ShardState, record| match record.deadline.get() {

@@ -61,7 +61,7 @@ impl Drop for HelperThread {
 }
 
 /// Says that no fiber could ever go on, and what each one waits for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Deadlock {
     fibers: Vec<FiberInfo>,
 }
@@ -82,10 +82,20 @@ impl Deadlock {
 /// More fibers than this are only counted in the message.
 const LISTED_MAX: usize = 50;
 
+/// The list, as a person wants it who meets it by `unwrap`, or as the `Err` of a `main`.
+impl fmt::Debug for Deadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Display for Deadlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.fibers.len();
-        write!(f, "deadlock: {count} fibers wait, and nothing can wake any of them")?;
+        match count {
+            1 => write!(f, "deadlock: a fiber waits, and nothing can wake it")?,
+            _ => write!(f, "deadlock: {count} fibers wait, and nothing can wake any of them")?,
+        }
         for fiber in self.fibers.iter().take(LISTED_MAX) {
             write!(f, "\n  {fiber}")?;
         }

@@ -48,6 +48,18 @@ impl fmt::Display for FiberId {
 
 /// A handle to a fiber: wakes it or cancels it from any thread. It may outlive the fiber and then
 /// does nothing.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
+/// let waiting = cede::spawn(cede::park);
+/// let fiber = waiting.fiber().clone(); // may go to any thread
+/// std::thread::spawn(move || fiber.wakeup());
+/// waiting.join().unwrap().unwrap();
+/// # }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Fiber {
     shared: Arc<FiberShared>,
@@ -146,7 +158,19 @@ impl fmt::Debug for Fiber {
 /// # Panics
 ///
 /// Outside of a fiber; [`try_current`] asks first.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
+/// let own_name = || cede::current().name().map(str::to_owned);
+/// let worker = cede::Builder::new().name(String::from("worker")).spawn(own_name).unwrap();
+/// assert_eq!(worker.join().unwrap().as_deref(), Some("worker"));
+/// # }).unwrap();
+/// ```
 #[must_use]
+#[track_caller]
 pub fn current() -> Fiber {
     try_current().expect("current() was called outside of a fiber: call it inside of cede::run")
 }
@@ -160,6 +184,18 @@ pub fn try_current() -> Option<Fiber> {
 /// Lets every other fiber that is ready run first, then goes on.
 ///
 /// While a panic unwinds it does nothing; outside of a fiber it yields the thread.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
+/// let other = cede::spawn(|| "it ran");
+/// assert!(!other.is_finished());
+/// cede::yield_now();
+/// assert!(other.is_finished());
+/// # }).unwrap();
+/// ```
 #[inline(always)]
 pub fn yield_now() {
     // SAFETY: the references are used in this call only.
@@ -183,10 +219,11 @@ pub fn yield_now() {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| {
-/// let main = cede_fiber::current();
-/// cede_fiber::spawn(move || main.wakeup());
-/// cede_fiber::park().unwrap();
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
+/// let main = cede::current();
+/// cede::spawn(move || main.wakeup());
+/// cede::park().unwrap();
 /// # }).unwrap();
 /// ```
 #[inline(always)]
@@ -200,6 +237,21 @@ pub fn park() -> io::Result<()> {
 /// # Errors
 ///
 /// As [`park`]; [`TimedOut`](io::ErrorKind::TimedOut) when no wakeup came in time.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
+/// use std::io::ErrorKind;
+/// use std::time::Duration;
+///
+/// let nobody = cede::park_timeout(Duration::from_millis(1));
+/// assert_eq!(nobody.unwrap_err().kind(), ErrorKind::TimedOut);
+/// cede::current().wakeup(); // is remembered
+/// assert!(cede::park_timeout(Duration::from_secs(60)).is_ok());
+/// # }).unwrap();
+/// ```
 #[track_caller]
 pub fn park_timeout(timeout: Duration) -> io::Result<()> {
     let limit = shard::with(|shard| Deadline::from(timeout).nanos(&*shard.clock));

@@ -34,9 +34,10 @@ use crate::wait::{self, Park, Wait, WaitKind};
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| {
-/// let child = cede_fiber::spawn(|| 41);
-/// let answer = cede_fiber::block_on(async { child.await.unwrap() + 1 }).unwrap();
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
+/// let child = cede::spawn(|| 41);
+/// let answer = cede::block_on(async { child.await.unwrap() + 1 }).unwrap();
 /// assert_eq!(answer, 42);
 /// # }).unwrap();
 /// ```

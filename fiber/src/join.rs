@@ -32,6 +32,17 @@ use crate::wait::{Park, Wait, WaitKind};
 /// Why [`JoinHandle::join`] has no value to give.
 ///
 /// Boxed, so that the result of a fiber that did well is no larger than what it returned.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
+/// let error = cede::spawn(|| panic!("no such thing")).join().map(|()| ()).unwrap_err();
+/// assert!(error.is_panic());
+/// assert_eq!(error.to_string(), "the fiber panicked: no such thing");
+/// # }).unwrap();
+/// ```
 pub struct JoinError(Box<Why>);
 
 enum Why {
@@ -321,6 +332,21 @@ impl<F> Drop for Quiet<F> {
 
 /// Owns the end of a fiber: waits for it and takes its result. Dropping it lets the fiber go on by
 /// itself.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
+/// let fast = cede::spawn(|| 42);
+/// assert_eq!(fast.join().unwrap(), 42);
+///
+/// let endless = cede::spawn(cede::park);
+/// cede::yield_now();
+/// endless.cancel(); // its wait returns an error
+/// assert!(cede::is_cancelled(&endless.join().unwrap().unwrap_err()));
+/// # }).unwrap();
+/// ```
 pub struct JoinHandle<T> {
     packet: Counted<Packet<T>>,
     slot: u32,

@@ -29,13 +29,14 @@ pub const LARGE_STACK_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
 /// # Examples
 ///
 /// ```
+/// # use cede_fiber as cede;
 /// fn depth(n: u32) -> u32 {
 ///     let frame = [n; 256]; // a kilobyte per call
 ///     if n == 0 { 0 } else { 1 + depth(std::hint::black_box(frame)[0] - 1) }
 /// }
 ///
-/// # cede_fiber::run(|| {
-/// assert_eq!(cede_fiber::on_large_stack(|| depth(2_000)), 2_000);
+/// # cede::run(|| {
+/// assert_eq!(cede::on_large_stack(|| depth(2_000)), 2_000);
 /// # }).unwrap();
 /// ```
 pub fn on_large_stack<R>(f: impl FnOnce() -> R) -> R {

@@ -22,49 +22,55 @@
 //! # Example
 //!
 //! ```
+//! # use cede_fiber as cede;
 //! use std::time::Duration;
 //!
-//! let words = cede_fiber::run(|| {
-//!     let slow = cede_fiber::spawn(|| {
-//!         cede_fiber::sleep(Duration::from_millis(2))?;
+//! let words = cede::run(|| {
+//!     let slow = cede::spawn(|| {
+//!         cede::sleep(Duration::from_millis(2))?;
 //!         Ok::<_, std::io::Error>("world")
 //!     });
-//!     let fast = cede_fiber::spawn(|| "hello");
+//!     let fast = cede::spawn(|| "hello");
 //!     format!("{} {}", fast.join().unwrap(), slow.join().unwrap().unwrap())
 //! })?;
 //! assert_eq!(words, "hello world");
-//! # Ok::<(), cede_fiber::RunError>(())
+//! # Ok::<(), cede::RunError>(())
 //! ```
 //!
 //! A fiber is bound to its thread, and so is everything that names it locally:
 //!
 //! ```compile_fail
+//! # use cede_fiber as cede;
 //! fn is_send<T: Send>() {}
-//! is_send::<cede_fiber::JoinHandle<()>>();
+//! is_send::<cede::JoinHandle<()>>();
 //! ```
 //! ```compile_fail
+//! # use cede_fiber as cede;
 //! fn is_send<T: Send>() {}
-//! is_send::<cede_fiber::Ticket>();
+//! is_send::<cede::Ticket>();
 //! ```
 //! ```compile_fail
+//! # use cede_fiber as cede;
 //! fn is_send<T: Send>() {}
-//! is_send::<cede_fiber::Park>();
+//! is_send::<cede::Park>();
 //! ```
 //! Work for another shard must be `Send`:
 //!
 //! ```compile_fail
-//! cede_fiber::run(|| {
+//! # use cede_fiber as cede;
+//! cede::run(|| {
 //!     let local = std::rc::Rc::new(1);
-//!     cede_fiber::Shard::current().spawn(move || *local)
+//!     cede::Shard::current().spawn(move || *local)
 //! });
 //! ```
 //! and a handle to a fiber may go anywhere:
 //!
 //! ```
+//! # use cede_fiber as cede;
 //! fn is_send<T: Send + Sync>() {}
-//! is_send::<cede_fiber::Fiber>();
-//! is_send::<cede_fiber::Shard>();
-//! is_send::<cede_fiber::RemoteTicket>();
+//! is_send::<cede::Fiber>();
+//! is_send::<cede::Shard>();
+//! is_send::<cede::RemoteTicket>();
 //! ```
 //!
 //! # Guards across a wait
@@ -77,6 +83,12 @@
 //!   never comes to unlock it. Use [`sync::Mutex`] where a wait lies between.
 //! - an entered `tracing` span: it is entered for the thread, so events of other fibers count as its
 //!   own. Enter it between waits, or name it as the parent of events.
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+compile_error!(
+    "cede runs on Linux only: its fibers wait by system calls that this system has not \
+     (eventfd, pidfd, accept4); README.md says what is supported"
+);
 
 mod blocking;
 mod builder;

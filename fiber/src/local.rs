@@ -283,17 +283,18 @@ impl<T: 'static> fmt::Debug for FiberLocal<T> {
 /// # Examples
 ///
 /// ```
+/// # use cede_fiber as cede;
 /// use std::cell::Cell;
 ///
-/// cede_fiber::fiber_local! {
+/// cede::fiber_local! {
 ///     static RETRIES: Cell<u32> = Cell::new(0);
 ///     inherit static REQUEST: String = String::from("none");
 /// }
 ///
-/// cede_fiber::run(|| {
+/// cede::run(|| {
 ///     RETRIES.with(|r| r.set(3));
 ///     REQUEST.set("GET /".to_string());
-///     let child = cede_fiber::spawn(|| (RETRIES.with(Cell::get), REQUEST.with(Clone::clone)));
+///     let child = cede::spawn(|| (RETRIES.with(Cell::get), REQUEST.with(Clone::clone)));
 ///     assert_eq!(child.join().unwrap(), (0, "GET /".to_string()));
 /// })
 /// .unwrap();

@@ -39,9 +39,12 @@ impl Shard {
     ///
     /// On a thread that is no shard.
     #[must_use]
+    #[track_caller]
     pub fn current() -> Self {
         let shared = shard::with(|shard| Arc::clone(&shard.shared));
-        Self::new(shared.expect("Shard::current() was called on a thread without a cede runtime"))
+        Self::new(shared.expect(
+            "Shard::current() was called on a thread that is no shard: call it inside of cede::run",
+        ))
     }
 
     /// The shard of this runtime with the fewest fibers, by their last report.
@@ -50,10 +53,14 @@ impl Shard {
     ///
     /// On a thread that is no shard.
     #[must_use]
+    #[track_caller]
     pub fn least_loaded() -> Self {
         let all = shards();
         let least = all.into_iter().min_by_key(Self::load);
-        least.expect("Shard::least_loaded() was called on a thread without a cede runtime")
+        least.expect(
+            "Shard::least_loaded() was called on a thread that is no shard: \
+             call it inside of cede::run",
+        )
     }
 
     /// Its number in the runtime, from 0.
@@ -78,9 +85,10 @@ impl Shard {
     /// # Examples
     ///
     /// ```
-    /// # cede_fiber::Runtime::builder().shards(2).run(|| {
-    /// let other = cede_fiber::shards().pop().unwrap();
-    /// let answer = other.spawn(|| cede_fiber::Shard::current().id()).unwrap();
+    /// # use cede_fiber as cede;
+    /// # cede::Runtime::builder().shards(2).run(|| {
+    /// let other = cede::shards().pop().unwrap();
+    /// let answer = other.spawn(|| cede::Shard::current().id()).unwrap();
     /// assert_eq!(answer.join().unwrap(), 1);
     /// # }).unwrap();
     /// ```
@@ -157,6 +165,20 @@ impl fmt::Debug for Shard {
 }
 
 /// All shards of this runtime, in the order of their numbers; none on a thread that is no shard.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::Runtime::builder().shards(3).run(|| {
+/// let sums: Vec<u32> = cede::shards()
+///     .iter()
+///     .map(|shard| shard.spawn(|| cede::Shard::current().id()).unwrap())
+///     .map(|there| there.join().unwrap())
+///     .collect();
+/// assert_eq!(sums, [0, 1, 2]);
+/// # }).unwrap();
+/// ```
 #[must_use]
 pub fn shards() -> Vec<Shard> {
     let shards = shard::with(|shard| {

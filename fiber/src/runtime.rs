@@ -151,13 +151,14 @@ impl From<RunError> for io::Error {
 /// # Examples
 ///
 /// ```
-/// let answer = cede_fiber::run(|| {
-///     let a = cede_fiber::spawn(|| 40);
-///     let b = cede_fiber::spawn(|| 2);
+/// # use cede_fiber as cede;
+/// let answer = cede::run(|| {
+///     let a = cede::spawn(|| 40);
+///     let b = cede::spawn(|| 2);
 ///     a.join().unwrap() + b.join().unwrap()
 /// })?;
 /// assert_eq!(answer, 42);
-/// # Ok::<(), cede_fiber::RunError>(())
+/// # Ok::<(), cede::RunError>(())
 /// ```
 #[track_caller]
 pub fn run<F, T>(main: F) -> Result<T, RunError>
@@ -193,6 +194,22 @@ impl Runtime {
 }
 
 /// Settings of a runtime that does not run yet.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// use std::time::Duration;
+///
+/// let answer = cede::Runtime::builder()
+///     .shards(2)
+///     .stack_size(64 * 1024)
+///     .fibers_max(10_000)
+///     .shutdown_grace(Duration::from_secs(1))
+///     .run(|| cede::spawn(|| 6 * 7).join().unwrap())?;
+/// assert_eq!(answer, 42);
+/// # Ok::<(), cede::RunError>(())
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a runtime builder does nothing until it runs"]
 pub struct RuntimeBuilder {

@@ -133,9 +133,10 @@ pub struct ScopedJoinHandle<'scope, T> {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| {
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
 /// let mut numbers = vec![1, 2, 3];
-/// let sum = cede_fiber::scope(|s| {
+/// let sum = cede::scope(|s| {
 ///     let sum = s.spawn(|| numbers.iter().sum::<i32>());
 ///     s.spawn(|| assert_eq!(numbers.len(), 3));
 ///     sum.join().unwrap()

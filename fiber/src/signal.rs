@@ -110,11 +110,12 @@ impl SignalKind {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::signal::{SignalKind, signal};
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::signal::{SignalKind, signal};
 ///
 /// let mut reload = signal(SignalKind::HANGUP)?;
-/// let waiter = cede_fiber::spawn(move || reload.recv());
+/// let waiter = cede::spawn(move || reload.recv());
 /// // SAFETY: no pointers are passed.
 /// unsafe { libc::raise(libc::SIGHUP) };
 /// # waiter.join().unwrap()
@@ -132,6 +133,17 @@ pub struct Signal {
 /// # Errors
 ///
 /// As [`signal`].
+///
+/// # Examples
+///
+/// ```no_run
+/// # use cede_fiber as cede;
+/// # fn main() -> std::io::Result<()> { cede::run(|| {
+/// let mut ctrl_c = cede::signal::ctrl_c()?;
+/// ctrl_c.recv()?; // parks until somebody presses it
+/// println!("good bye");
+/// # Ok(()) })? }
+/// ```
 pub fn ctrl_c() -> io::Result<Signal> {
     signal(SignalKind::INTERRUPT)
 }

@@ -23,6 +23,19 @@ use crate::wait::{self, Park, Wait, WaitKind};
 /// # Errors
 ///
 /// When the fiber is cancelled or its own deadline comes first, and outside of a fiber.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use std::time::{Duration, Instant};
+///
+/// let begin = Instant::now();
+/// cede::sleep(Duration::from_millis(3))?; // the other fibers run meanwhile
+/// assert!(begin.elapsed() >= Duration::from_millis(3));
+/// # Ok(()) }).unwrap().unwrap();
+/// ```
 #[track_caller]
 pub fn sleep(duration: Duration) -> io::Result<()> {
     let at = Location::caller();
@@ -76,6 +89,20 @@ pub enum MissedTicks {
 }
 
 /// A rhythm; see [`interval`].
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use std::time::Duration;
+///
+/// let mut ticks = cede::interval(Duration::from_millis(1));
+/// for _ in 0..3 {
+///     ticks.tick()?;
+/// }
+/// # Ok(()) }).unwrap().unwrap();
+/// ```
 #[derive(Debug)]
 pub struct Interval {
     period: Nanos,
@@ -93,9 +120,10 @@ pub struct Interval {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
 /// use std::time::Duration;
-/// let mut heartbeat = cede_fiber::interval(Duration::from_millis(2));
+/// let mut heartbeat = cede::interval(Duration::from_millis(2));
 /// for _ in 0..3 {
 ///     heartbeat.tick()?;
 /// }

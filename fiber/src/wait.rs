@@ -229,10 +229,11 @@ impl RemoteTicket {
 /// # Examples
 ///
 /// ```
+/// # use cede_fiber as cede;
 /// use std::cell::RefCell;
 /// use std::rc::Rc;
 ///
-/// use cede_fiber::{Park, Ticket, Wait, WaitKind};
+/// use cede::{Park, Ticket, Wait, WaitKind};
 ///
 /// /// Everybody waits until it is opened.
 /// #[derive(Default)]
@@ -255,11 +256,11 @@ impl RemoteTicket {
 ///     }
 /// }
 ///
-/// cede_fiber::run(|| {
+/// cede::run(|| {
 ///     let gate = Rc::new(Gate(RefCell::new(Some(Vec::new()))));
 ///     let there = Rc::clone(&gate);
-///     let fiber = cede_fiber::spawn(move || there.pass());
-///     cede_fiber::yield_now();
+///     let fiber = cede::spawn(move || there.pass());
+///     cede::yield_now();
 ///     gate.open();
 ///     assert!(fiber.join().unwrap().is_ok());
 /// })

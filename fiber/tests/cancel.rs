@@ -1,5 +1,5 @@
-//! Row 6: a cancel ends every wait with an error, once and for good, unless the event came as well
-//! or a shield is up.
+//! Property 6: a cancel ends every wait with an error, once and for good, unless the event came as
+//! well or a shield is up.
 
 mod common;
 

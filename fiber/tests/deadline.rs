@@ -1,5 +1,5 @@
-//! Row 5 and deadlines: timeout and event at one instant have one outcome, the event; deadlines
-//! nest, are inherited, and end every wait.
+//! Property 5 and deadlines: timeout and event at one instant have one outcome, the event;
+//! deadlines nest, are inherited, and end every wait.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Row 29: when nothing is ready and nothing can ever wake anything, `run` says so, with every
+//! Property 29: when nothing is ready and nothing can ever wake anything, `run` says so, with every
 //! fiber and its reason; and not while a thread may still wake one.
 
 mod common;
@@ -51,6 +51,13 @@ fn p29_the_report_says_how_long_each_has_waited() {
     let FiberState::Parked { since, .. } = fiber.state else { panic!("{fiber} can run") };
     // A shard sleeps for 20 ms before it looks for a deadlock.
     assert!(since >= Duration::from_millis(10) && fiber.age >= since, "{fiber}");
+}
+
+#[test]
+fn an_unwrapped_report_is_for_people_too() {
+    let error = guarded(|| run(|| park())).unwrap_err();
+    let text = format!("{error:?}");
+    assert!(text.contains("deadlock: a fiber waits") && text.contains("(main)"), "{text}");
 }
 
 #[test]

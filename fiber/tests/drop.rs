@@ -1,5 +1,5 @@
-//! Row 24: destructors are user code. They spawn, wait, wake, cancel and panic wherever they run:
-//! at the end of a fiber, in a handle, in a result, in a closure that never ran.
+//! Property 24: destructors are user code. They spawn, wait, wake, cancel and panic wherever they
+//! run: at the end of a fiber, in a handle, in a result, in a closure that never ran.
 
 mod common;
 

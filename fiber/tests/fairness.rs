@@ -1,5 +1,5 @@
-//! Row 21: the run queue is first in, first out, and timers, other threads and sockets get their
-//! turn while fibers wake each other without end.
+//! Property 21: the run queue is first in, first out, and timers, other threads and sockets get
+//! their turn while fibers wake each other without end.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Rows 13 and 26, what of them needs no process of its own: at a limit comes an error, the runtime
-//! goes on, and what was used is given back.
+//! Properties 13 and 26, what of them needs no process of its own: at a limit comes an error, the
+//! runtime goes on, and what was used is given back.
 
 mod common;
 

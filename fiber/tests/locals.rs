@@ -1,4 +1,4 @@
-//! Rows 18 and 19: what belongs to a thread stays with the fiber across every wait, and what
+//! Properties 18 and 19: what belongs to a thread stays with the fiber across every wait, and what
 //! belongs to a fiber is seen by no other.
 
 mod common;

@@ -30,7 +30,8 @@ fn in_fiber(body: impl FnOnce()) {
     run(body).unwrap();
 }
 
-/// Row 8: what happened to a descriptor that was closed never reaches the next one of its number.
+/// Property 8: what happened to a descriptor that was closed never reaches the next one of its
+/// number.
 #[test]
 fn a_closed_descriptors_events_do_not_reach_its_successor() {
     in_fiber(|| {
@@ -57,7 +58,8 @@ fn a_closed_descriptors_events_do_not_reach_its_successor() {
     });
 }
 
-/// Row 8: a duplicate in a child keeps the socket alive in the poller; its events are nobody's.
+/// Property 8: a duplicate in a child keeps the socket alive in the poller; its events are
+/// nobody's.
 #[test]
 fn a_duplicate_that_outlives_its_descriptor_does_no_harm() {
     in_fiber(|| {
@@ -132,7 +134,7 @@ fn a_listener_may_outlive_its_runtime() {
     });
 }
 
-/// Row 9: out of descriptors, a listener neither spins nor dies.
+/// Property 9: out of descriptors, a listener neither spins nor dies.
 #[test]
 fn running_out_of_descriptors_neither_spins_nor_ends_the_listener() {
     support::alone("running_out_of_descriptors_neither_spins_nor_ends_the_listener", || {
@@ -258,7 +260,7 @@ fn nonblocking_calls_return_where_they_would_park() {
     });
 }
 
-/// Row 27: a peer that closes in the middle of a write is an error, once and for all.
+/// Property 27: a peer that closes in the middle of a write is an error, once and for all.
 #[test]
 fn a_peer_that_is_gone_is_an_error_and_no_signal() {
     in_fiber(|| {
@@ -279,7 +281,7 @@ fn a_peer_that_is_gone_is_an_error_and_no_signal() {
     });
 }
 
-/// Row 32: writes are cut by a full buffer and reads come in pieces; nothing is lost.
+/// Property 32: writes are cut by a full buffer and reads come in pieces; nothing is lost.
 #[test]
 fn partial_reads_and_writes_lose_nothing() {
     in_fiber(|| {
@@ -447,7 +449,7 @@ fn files_are_sent_by_the_kernel() {
     });
 }
 
-/// Row 28: a child gets no descriptor of ours.
+/// Property 28: a child gets no descriptor of ours.
 #[test]
 fn descriptors_are_closed_on_exec() {
     support::alone("descriptors_are_closed_on_exec", || {
@@ -468,7 +470,7 @@ fn descriptors_are_closed_on_exec() {
     });
 }
 
-/// Row 25.
+/// Property 25.
 #[test]
 fn calls_cut_short_leave_nothing_behind() {
     support::alone("calls_cut_short_leave_nothing_behind", || {

@@ -1,5 +1,5 @@
-//! Rows 14 and 15: a panic ends its fiber, reaches its join, and harms nobody else; no fiber parks
-//! while a panic unwinds.
+//! Properties 14 and 15: a panic ends its fiber, reaches its join, and harms nobody else; no fiber
+//! parks while a panic unwinds.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Rows 1 to 4: wakeups are remembered, none is lost, each ends one wait, and a stale one ends
-//! none.
+//! Properties 1 to 4: wakeups are remembered, none is lost, each ends one wait, and a stale one
+//! ends none.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Row 7 and shards: work goes to other threads unstarted, answers, panics and cancels come back,
-//! and every wakeup from outside arrives.
+//! Property 7 and shards: work goes to other threads unstarted, answers, panics and cancels come
+//! back, and every wakeup from outside arrives.
 
 mod common;
 

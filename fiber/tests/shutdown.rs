@@ -1,4 +1,4 @@
-//! Rows 7, 16 and 23: a runtime that ends cancels, waits, then unwinds, children first; what
+//! Properties 7, 16 and 23: a runtime that ends cancels, waits, then unwinds, children first; what
 //! catches the unwinding ends too; who wakes meanwhile from outside does no harm.
 
 mod common;

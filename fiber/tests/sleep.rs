@@ -1,5 +1,5 @@
-//! Row 20: sleeps are never early, equal ones end in their order, huge ones never; intervals follow
-//! their policies. Most of it on a clock that stands still by itself.
+//! Property 20: sleeps are never early, equal ones end in their order, huge ones never; intervals
+//! follow their policies. Most of it on a clock that stands still by itself.
 
 mod common;
 

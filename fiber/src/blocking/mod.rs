@@ -43,8 +43,9 @@ use crate::wait::{Park, RemoteTicket, Wait, WaitKind};
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// let sum = cede_fiber::blocking(|| (1..=100_u64).sum::<u64>())?;
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// let sum = cede::blocking(|| (1..=100_u64).sum::<u64>())?;
 /// assert_eq!(sum, 5050);
 /// # Ok(()) }).unwrap().unwrap();
 /// ```
@@ -67,6 +68,17 @@ where
 /// # Panics
 ///
 /// As [`blocking`].
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// // At a limit an answer at once is better than a place in a queue.
+/// let sum = cede::try_blocking(|| (1..=1_000_u64).sum::<u64>())?;
+/// assert_eq!(sum, 500_500);
+/// # Ok(()) }).unwrap().unwrap();
+/// ```
 #[track_caller]
 pub fn try_blocking<F, T>(f: F) -> io::Result<T>
 where

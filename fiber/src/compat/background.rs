@@ -33,9 +33,10 @@ static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| {
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
 /// use std::time::Duration;
-/// let slept = cede_fiber::compat::tokio(async {
+/// let slept = cede::compat::tokio(async {
 ///     tokio::time::sleep(Duration::from_millis(1)).await;
 ///     "slept"
 /// });

@@ -30,16 +30,17 @@ use crate::wait::Ticket;
 /// # Examples
 ///
 /// ```
+/// # use cede_fiber as cede;
 /// # use std::io::Write;
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::compat::Async;
-/// use cede_fiber::net::UnixStream;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::compat::Async;
+/// use cede::net::UnixStream;
 ///
 /// let (ours, mut theirs) = UnixStream::pair()?;
-/// cede_fiber::spawn(move || theirs.write_all(b"hi"));
+/// cede::spawn(move || theirs.write_all(b"hi"));
 /// let stream = Async::new(ours);
 /// let mut buffer = [0; 2];
-/// let n = cede_fiber::block_on(stream.read(&mut buffer))??;
+/// let n = cede::block_on(stream.read(&mut buffer))??;
 /// assert_eq!(&buffer[..n], b"hi");
 /// # Ok(()) }).unwrap().unwrap();
 /// ```

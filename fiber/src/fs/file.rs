@@ -32,8 +32,9 @@ pub const FILE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::fs::File;
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::fs::File;
 /// use std::io::{BufRead, BufReader};
 ///
 /// let file = BufReader::new(File::open("Cargo.toml")?);

@@ -115,8 +115,9 @@ pub fn symlink(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io::Result
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::fs;
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::fs;
 ///
 /// let path = std::env::temp_dir().join(format!("cede-doc-{}", std::process::id()));
 /// fs::write(&path, "hello")?;

@@ -15,8 +15,9 @@ use super::{File, call};
 /// # Examples
 ///
 /// ```no_run
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::fs::OpenOptions;
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::fs::OpenOptions;
 /// use std::os::unix::fs::OpenOptionsExt;
 ///
 /// let log = OpenOptions::new().append(true).create(true).mode(0o600).open("service.log")?;

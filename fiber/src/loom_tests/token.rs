@@ -306,7 +306,7 @@ fn p06_cancel_against_wakeup() {
     });
 }
 
-/// Rows 1 to 6 together.
+/// Properties 1 to 6 together.
 #[test]
 fn p06_two_wakers_a_cancel_and_a_time_out() {
     model_bounded(2, || {

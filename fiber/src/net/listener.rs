@@ -21,6 +21,18 @@ use super::tcp::TcpStream;
 pub const BACKLOG_DEFAULT: i32 = 4096;
 
 /// Settings of a listener that does not listen yet; see [`TcpListener::builder`].
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::net::TcpListener;
+///
+/// let listener = TcpListener::builder().backlog(4096).nodelay(true).bind("127.0.0.1:0")?;
+/// assert_ne!(listener.local_addr()?.port(), 0);
+/// # Ok(()) }).unwrap().unwrap();
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it binds"]
 pub struct TcpListenerBuilder {
@@ -98,13 +110,14 @@ impl TcpListenerBuilder {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::net::{TcpListener, TcpStream};
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::net::{TcpListener, TcpStream};
 /// use std::io::{Read, Write};
 ///
 /// let listener = TcpListener::bind("127.0.0.1:0")?;
 /// let addr = listener.local_addr()?;
-/// let client = cede_fiber::spawn(move || TcpStream::connect(addr)?.write_all(b"hello"));
+/// let client = cede::spawn(move || TcpStream::connect(addr)?.write_all(b"hello"));
 /// let (mut stream, _) = listener.accept()?;
 /// let mut text = String::new();
 /// stream.read_to_string(&mut text)?;

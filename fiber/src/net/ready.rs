@@ -24,13 +24,14 @@ use crate::shard;
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
 /// use std::io::Write;
 /// use std::os::unix::net::UnixStream;
 ///
 /// let (mine, mut other) = UnixStream::pair()?;
-/// let waiter = cede_fiber::spawn(move || cede_fiber::net::wait_readable(&mine));
-/// cede_fiber::yield_now();
+/// let waiter = cede::spawn(move || cede::net::wait_readable(&mine));
+/// cede::yield_now();
 /// other.write_all(b"!")?;
 /// # waiter.join().unwrap()
 /// # }).unwrap().unwrap();

@@ -28,8 +28,9 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::net::ToSocketAddrs;
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::net::ToSocketAddrs;
 ///
 /// let here: Vec<_> = "localhost:80".to_socket_addrs()?.collect();
 /// assert!(here.iter().all(|addr| addr.ip().is_loopback() && addr.port() == 80));

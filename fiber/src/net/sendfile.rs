@@ -65,8 +65,9 @@ impl SendFile for UnixStream {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::{fs::File, net::{UnixStream, sendfile}};
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::{fs::File, net::{UnixStream, sendfile}};
 /// use std::io::Read;
 ///
 /// let (mut here, there) = UnixStream::pair()?;

@@ -23,6 +23,32 @@ use super::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 ///
 /// Two fibers may use one stream through `&`, as with std: one that reads and one that writes, for
 /// example.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use std::io::{Read, Write};
+///
+/// use cede::net::{TcpListener, TcpStream};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let addr = listener.local_addr()?;
+/// let server = cede::spawn(move || -> std::io::Result<()> {
+///     let (stream, _) = listener.accept()?;
+///     std::io::copy(&mut &stream, &mut &stream)?; // reads and writes by `&`
+///     Ok(())
+/// });
+/// let mut stream = TcpStream::connect(addr)?;
+/// stream.write_all(b"hello")?;
+/// stream.shutdown(std::net::Shutdown::Write)?;
+/// let mut answer = String::new();
+/// stream.read_to_string(&mut answer)?;
+/// assert_eq!(answer, "hello");
+/// server.join().unwrap()
+/// # }).unwrap().unwrap();
+/// ```
 pub struct TcpStream {
     source: Source,
     timeouts: Timeouts,

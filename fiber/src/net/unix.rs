@@ -29,6 +29,27 @@ use super::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 const CONNECT_RETRY: Duration = Duration::from_millis(1);
 
 /// Accepts connections at a path; each `accept` parks the fiber until there is one.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use std::io::{Read, Write};
+///
+/// use cede::net::{UnixListener, UnixStream};
+///
+/// let path = std::env::temp_dir().join(format!("cede-socket-{}", std::process::id()));
+/// let listener = UnixListener::bind(&path)?;
+/// let mut client = UnixStream::connect(&path)?;
+/// let (mut server, _) = listener.accept()?;
+/// client.write_all(b"hi")?;
+/// let mut bytes = [0; 2];
+/// server.read_exact(&mut bytes)?;
+/// assert_eq!(&bytes, b"hi");
+/// # std::fs::remove_file(&path)
+/// # }).unwrap().unwrap();
+/// ```
 pub struct UnixListener {
     source: Source,
     backoff: Backoff,
@@ -173,12 +194,13 @@ impl Iterator for UnixIncoming<'_> {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::net::UnixStream;
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::net::UnixStream;
 /// use std::io::{Read, Write};
 ///
 /// let (mut a, mut b) = UnixStream::pair()?;
-/// let writer = cede_fiber::spawn(move || a.write_all(b"hello"));
+/// let writer = cede::spawn(move || a.write_all(b"hello"));
 /// let mut text = String::new();
 /// b.read_to_string(&mut text)?;
 /// assert_eq!(text, "hello");

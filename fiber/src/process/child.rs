@@ -64,12 +64,13 @@ impl Child {
     /// # Examples
     ///
     /// ```
-    /// # cede_fiber::run(|| -> std::io::Result<()> {
-    /// use cede_fiber::process::Command;
+    /// # use cede_fiber as cede;
+    /// # cede::run(|| -> std::io::Result<()> {
+    /// use cede::process::Command;
     /// use std::time::Duration;
     ///
     /// let mut child = Command::new("sleep").arg("60").spawn()?;
-    /// let waited = cede_fiber::with_deadline(Duration::from_millis(10), || child.wait());
+    /// let waited = cede::with_deadline(Duration::from_millis(10), || child.wait());
     /// assert_eq!(waited.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
     /// child.kill()?;
     /// assert!(!child.wait()?.success());

@@ -16,8 +16,9 @@ use super::{Child, CommandArgs, CommandEnvs, ExitStatus, Output, Stdio};
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::process::Command;
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::process::Command;
 ///
 /// let output = Command::new("echo").arg("hello").output()?;
 /// assert!(output.status.success());

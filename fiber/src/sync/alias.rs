@@ -45,11 +45,12 @@ macro_rules! aliases {
         /// # Examples
         ///
         /// ```
-        /// # cede_fiber::run(|| {
+        /// # use cede_fiber as cede;
+        /// # cede::run(|| {
         #[doc = concat!("use ", $path, "::mpsc;")]
         ///
         /// let (sender, receiver) = mpsc::sync_channel(2);
-        /// cede_fiber::spawn(move || {
+        /// cede::spawn(move || {
         ///     for word in ["one", "after", "another"] {
         ///         sender.send(word).unwrap(); // waits while two are there already
         ///     }
@@ -98,11 +99,12 @@ macro_rules! aliases {
         /// # Examples
         ///
         /// ```
-        /// # cede_fiber::run(|| {
+        /// # use cede_fiber as cede;
+        /// # cede::run(|| {
         #[doc = concat!("use ", $path, "::oneshot;")]
         ///
         /// let (sender, receiver) = oneshot::channel();
-        /// cede_fiber::spawn(move || sender.send("done"));
+        /// cede::spawn(move || sender.send("done"));
         /// assert_eq!(receiver.recv().unwrap(), "done");
         /// # }).unwrap();
         /// ```
@@ -129,7 +131,8 @@ macro_rules! aliases {
         /// A receiver that is too slow is told what it missed:
         ///
         /// ```
-        /// # cede_fiber::run(|| {
+        /// # use cede_fiber as cede;
+        /// # cede::run(|| {
         #[doc = concat!("use ", $path, "::broadcast::{self, RecvError};")]
         ///
         /// let (sender, mut first) = broadcast::channel(2);
@@ -169,14 +172,15 @@ macro_rules! aliases {
         /// # Examples
         ///
         /// ```
-        /// # cede_fiber::run(|| {
+        /// # use cede_fiber as cede;
+        /// # cede::run(|| {
         #[doc = concat!("use ", $path, "::watch;")]
         ///
         /// let (level, mut watcher) = watch::channel(0);
-        /// cede_fiber::spawn(move || {
+        /// cede::spawn(move || {
         ///     for value in 1..=5 {
         ///         level.send(value).unwrap();
-        ///         cede_fiber::yield_now();
+        ///         cede::yield_now();
         ///     }
         /// });
         /// assert_eq!(*watcher.wait_for(|value| *value >= 3).unwrap(), 3);

@@ -4,4 +4,4 @@
 //! An uncontended lock costs a few loads and stores. What is here cannot leave its thread, which the
 //! compiler sees to.
 
-crate::sync::alias::aliases!(crate::sync::domain::Local, "cede_fiber::sync::local");
+crate::sync::alias::aliases!(crate::sync::domain::Local, "cede::sync::local");

@@ -97,4 +97,4 @@ pub use std::sync::{Arc, LockResult, PoisonError, Weak, atomic};
 /// A value that is made once, under the name that `std::sync` has for it.
 pub type OnceLock<T> = OnceCell<T>;
 
-alias::aliases!(crate::sync::domain::Shared, "cede_fiber::sync");
+alias::aliases!(crate::sync::domain::Shared, "cede::sync");

@@ -163,7 +163,8 @@ impl Backend {
     /// call is cheaper.
     fn wait_precise(&mut self, timeout: Duration) -> i64 {
         let timeout = libc::timespec {
-            tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+            // Every libc's type of seconds holds these 68 years; whoever waits longer waits again.
+            tv_sec: timeout.as_secs().min(i32::MAX as u64) as _,
             tv_nsec: libc::c_long::from(timeout.subsec_nanos()),
         };
         // SAFETY: the buffer has room for EVENTS_PER_WAIT_MAX events, `timeout` outlives the call,

@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use cede_fiber::net::{TcpListener, ToSocketAddrs};
+use cede_fiber::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
 use super::config::Config;
 use super::handler::Handler;
@@ -151,8 +151,16 @@ impl ServerBuilder {
     ///
     /// # Errors
     ///
-    /// What the system says, and outside of a fiber.
+    /// What the system says, with the addresses that were tried, and outside of a fiber.
     pub fn bind(self, addr: impl ToSocketAddrs) -> io::Result<Server> {
+        let addrs: Vec<SocketAddr> = addr.to_socket_addrs()?.collect();
+        self.bind_to(&addrs).map_err(|error| {
+            let tried = addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            io::Error::new(error.kind(), format!("listening at {tried}: {error}"))
+        })
+    }
+
+    fn bind_to(self, addr: &[SocketAddr]) -> io::Result<Server> {
         let shards = self.config.shards.unwrap_or(usize::MAX).min(cede_fiber::shards().len());
         let builder = TcpListener::builder().nodelay(true);
         if shards <= 1 && !self.config.share_port {
@@ -161,10 +169,10 @@ impl ServerBuilder {
         // Whoever listens there without sharing is found out by one listener that does not share.
         let addr = match self.config.share_port {
             true => None,
-            false => Some(builder.bind(&addr)?.local_addr()?),
+            false => Some(builder.bind(addr)?.local_addr()?),
         }
         .map_or_else(
-            || builder.clone().reuse_port(true).bind(&addr),
+            || builder.clone().reuse_port(true).bind(addr),
             |addr| builder.clone().reuse_port(true).bind(addr),
         )?;
         let local = addr.local_addr()?;

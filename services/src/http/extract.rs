@@ -106,6 +106,20 @@ impl IntoResponse for ExtractError {
 
 /// The parameters of the route's path: a single value, a tuple in their order, or a struct by their
 /// names.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_services as cede;
+/// use cede::http::{Path, Request, Router};
+///
+/// fn show(request: &mut Request) -> anyhow::Result<String> {
+///     let Path((user, post)) = request.extract::<Path<(String, u64)>>()?; // 404 for /ann/x
+///     Ok(format!("post {post} of {user}\n"))
+/// }
+///
+/// let router = Router::new().get("/{user}/{post}", show);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path<T>(pub T);
 
@@ -121,6 +135,25 @@ impl<T: DeserializeOwned> FromRequest for Path<T> {
 }
 
 /// The query as a struct or a map.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_services as cede;
+/// use cede::http::{Query, Request};
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Page {
+///     #[serde(default)]
+///     from: u64,
+/// }
+///
+/// fn list(request: &mut Request) -> anyhow::Result<String> {
+///     let Query(Page { from }) = request.extract()?; // 400 for ?from=x
+///     Ok(format!("things from {from} on\n"))
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query<T>(pub T);
 
@@ -135,6 +168,24 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
 
 /// The body that a browser sends for a form (`application/x-www-form-urlencoded`), as a struct or a
 /// map; at most [`QUERY_PAIRS_MAX`] fields. Files need `multipart/form-data`, which this is not.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_services as cede;
+/// use cede::http::{Form, Request};
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Entry {
+///     name: String,
+/// }
+///
+/// fn sign(request: &mut Request) -> anyhow::Result<String> {
+///     let Form(Entry { name }) = request.extract()?; // 415, 400 or 422 where it is none
+///     Ok(format!("welcome, {name}\n"))
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form<T>(pub T);
 

@@ -10,6 +10,18 @@ use super::response::Response;
 
 /// Answers requests. Implemented for every `Fn(&mut Request) -> impl IntoResponse`; a closure has
 /// to name the type of its argument.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_services as cede;
+/// use cede::http::{Handler, Request, Response};
+///
+/// fn takes(_: impl Handler) {}
+///
+/// takes(|request: &mut Request| format!("you asked for {}\n", request.path()));
+/// takes(|_: &mut Request| Response::redirect(303, "/"));
+/// ```
 pub trait Handler {
     /// Answers one request.
     fn call(&self, request: &mut Request<'_>) -> Response;

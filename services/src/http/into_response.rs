@@ -124,6 +124,20 @@ impl<B: Into<Bytes>> IntoResponse for ::http::Response<B> {
 }
 
 /// A value that travels as JSON, in a response or as an [extractor](super::FromRequest).
+///
+/// # Examples
+///
+/// ```
+/// # use cede_services as cede;
+/// use cede::http::{IntoResponse, Json, Request};
+///
+/// fn double(request: &mut Request) -> anyhow::Result<Json<Vec<u32>>> {
+///     let Json(numbers) = request.extract::<Json<Vec<u32>>>()?;
+///     Ok(Json(numbers.iter().map(|n| n * 2).collect()))
+/// }
+///
+/// assert_eq!(Json([1, 2]).into_response().status(), 200);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Json<T>(pub T);
 
@@ -148,7 +162,8 @@ impl<T: Into<Cow<'static, str>>> IntoResponse for Html<T> {
 /// # Examples
 ///
 /// ```
-/// use cede_services::http::{IntoResponse, StatusError};
+/// # use cede_services as cede;
+/// use cede::http::{IntoResponse, StatusError};
 ///
 /// fn find(id: u32) -> anyhow::Result<&'static str> {
 ///     if id > 7 {

@@ -17,17 +17,18 @@
 //! # Example
 //!
 //! ```
-//! use cede_services::http::{Request, Server};
+//! # mod cede { pub use cede_fiber::*; pub use cede_services::*; }
+//! use cede::http::{Request, Server};
 //! use std::io::{Read, Write};
 //!
-//! cede_fiber::run(|| -> std::io::Result<()> {
+//! cede::run(|| -> std::io::Result<()> {
 //!     let server = Server::builder().bind("127.0.0.1:0")?;
 //!     let (addr, handle) = (server.local_addr()?, server.handle());
-//!     let serving = cede_fiber::spawn(move || {
+//!     let serving = cede::spawn(move || {
 //!         server.run(|request: &mut Request| format!("you asked for {}\n", request.path()))
 //!     });
 //!
-//!     let mut client = cede_fiber::net::TcpStream::connect(addr)?;
+//!     let mut client = cede::net::TcpStream::connect(addr)?;
 //!     client.write_all(b"GET /here HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
 //!     let mut answer = String::new();
 //!     client.read_to_string(&mut answer)?;

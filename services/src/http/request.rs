@@ -198,7 +198,8 @@ impl<'a> Request<'a> {
     /// # Examples
     ///
     /// ```
-    /// use cede_services::http::{Request, Response};
+    /// # use cede_services as cede;
+    /// use cede::http::{Request, Response};
     ///
     /// fn echo(request: &mut Request) -> std::io::Result<Response> {
     ///     request.stream(Response::new(200), |body, out| std::io::copy(body, out).map(drop))

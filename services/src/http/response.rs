@@ -17,7 +17,8 @@ use super::upgrade::Upgraded;
 /// # Examples
 ///
 /// ```
-/// use cede_services::http::Response;
+/// # use cede_services as cede;
+/// use cede::http::Response;
 ///
 /// let response = Response::text("made").with_status(201).with_header("Location", "/things/7");
 /// assert_eq!(response.status(), 201);
@@ -183,7 +184,8 @@ impl Response {
     /// # Examples
     ///
     /// ```
-    /// use cede_services::http::Response;
+    /// # use cede_services as cede;
+    /// use cede::http::Response;
     /// use std::io::Write;
     ///
     /// let counting = Response::stream("text/plain", |body| {

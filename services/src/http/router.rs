@@ -25,7 +25,8 @@ type Answer = Arc<dyn Fn(&mut Request<'_>) -> Response + Send + Sync>;
 /// # Examples
 ///
 /// ```
-/// use cede_services::http::{Path, Request, Router};
+/// # use cede_services as cede;
+/// use cede::http::{Path, Request, Router};
 ///
 /// fn show(request: &mut Request) -> anyhow::Result<String> {
 ///     let Path(id) = request.extract::<Path<u64>>()?;
@@ -62,6 +63,7 @@ macro_rules! methods {
             /// # Panics
             ///
             /// As [`route`](Self::route).
+            #[track_caller]
             pub fn $name<F, R>(self, path: &str, handler: F) -> Self
             where
                 F: Fn(&mut Request<'_>) -> R + Send + Sync + 'static,
@@ -92,8 +94,10 @@ impl Router {
     ///
     /// # Panics
     ///
-    /// For a path that is malformed, conflicts with another route, or has more than [`PARAMS_MAX`]
-    /// parameters; and for a method that is there already. Routes are the program's own.
+    /// For a path that does not begin with `/`, is malformed, conflicts with another route, or has
+    /// more than [`PARAMS_MAX`] parameters; and for a method that is there already. Routes are the
+    /// program's own.
+    #[track_caller]
     pub fn route<F, R>(mut self, method: &'static str, path: &str, handler: F) -> Self
     where
         F: Fn(&mut Request<'_>) -> R + Send + Sync + 'static,
@@ -109,6 +113,7 @@ impl Router {
     /// # Panics
     ///
     /// As [`route`](Self::route).
+    #[track_caller]
     pub fn any<F, R>(mut self, path: &str, handler: F) -> Self
     where
         F: Fn(&mut Request<'_>) -> R + Send + Sync + 'static,
@@ -123,6 +128,7 @@ impl Router {
     /// # Panics
     ///
     /// As [`route`](Self::route).
+    #[track_caller]
     pub fn body_bytes_max(mut self, path: &str, bytes: u64) -> Self {
         self.entry(path).body_bytes_max = Some(bytes);
         self
@@ -134,6 +140,7 @@ impl Router {
     /// # Panics
     ///
     /// For a prefix that does not begin with `/` or ends with it; and as [`route`](Self::route).
+    #[track_caller]
     pub fn nest(mut self, prefix: &str, other: Self) -> Self {
         let valid = prefix.starts_with('/') && !prefix.ends_with('/');
         assert!(valid, "the prefix {prefix:?} does not begin with / or ends with it");
@@ -160,10 +167,13 @@ impl Router {
     }
 
     /// The route of a path pattern, made if it is not there.
+    #[track_caller]
     fn entry(&mut self, path: &str) -> &mut Route {
         let index = match self.routes.iter().position(|route| route.path == path) {
             Some(index) => index,
             None => {
+                // No request would ever get there.
+                assert!(path.starts_with('/'), "the route {path:?} does not begin with /");
                 let index = self.routes.len();
                 if let Err(error) = self.tree.insert(path, index) {
                     panic!("the route {path:?} can not be added: {error}");
@@ -199,6 +209,7 @@ fn names(pattern: &str) -> Vec<String> {
 }
 
 impl Route {
+    #[track_caller]
     fn answer(&mut self, method: &'static str, answer: Answer) {
         let is_new = self.answers.iter().all(|(other, _)| *other != method);
         assert!(is_new, "{method} {:?} is there already", self.path);

@@ -29,6 +29,22 @@ use super::shard_server::run_shard;
 /// # Errors
 ///
 /// As [`ServerBuilder::serve`].
+///
+/// # Examples
+///
+/// ```no_run
+/// # mod cede { pub use cede_fiber::*; pub use cede_services::*; }
+/// # fn main() -> anyhow::Result<()> {
+/// use cede::http::{Request, Router};
+///
+/// fn router() -> Router {
+///     Router::new().get("/", |_: &mut Request| "Hello, World!\n")
+/// }
+///
+/// cede::run(|| cede::http::serve("127.0.0.1:8080", router()))??;
+/// # Ok(())
+/// # }
+/// ```
 pub fn serve<H>(addr: impl ToSocketAddrs, handler: H) -> io::Result<()>
 where
     H: Handler + Clone + Send + 'static,
@@ -37,6 +53,22 @@ where
 }
 
 /// A server that listens and does not accept yet.
+///
+/// # Examples
+///
+/// ```no_run
+/// # mod cede { pub use cede_fiber::*; pub use cede_services::*; }
+/// # fn main() -> anyhow::Result<()> {
+/// use cede::http::{Request, Server};
+///
+/// cede::Runtime::builder().shard_per_core().run(|| -> anyhow::Result<()> {
+///     let server = Server::builder().bind("127.0.0.1:8080")?;
+///     let handle = server.handle(); // drains it, from any thread
+///     println!("listening on http://{}/", server.local_addr()?);
+///     Ok(server.run(|_: &mut Request| "Hello, World!\n")?)
+/// })?
+/// # }
+/// ```
 pub struct Server {
     config: Config,
     listeners: Vec<StdTcpListener>,

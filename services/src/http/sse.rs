@@ -15,12 +15,13 @@ use super::response::Response;
 /// # Examples
 ///
 /// ```
-/// use cede_services::http::{IntoResponse, Sse};
+/// # mod cede { pub use cede_fiber::*; pub use cede_services::*; }
+/// use cede::http::{IntoResponse, Sse};
 ///
 /// let ticking = Sse::new(|events| {
 ///     for second in 0..60 {
 ///         events.data(&second.to_string())?;
-///         cede_fiber::sleep(std::time::Duration::from_secs(1))?;
+///         cede::sleep(std::time::Duration::from_secs(1))?;
 ///     }
 ///     Ok(())
 /// });
@@ -61,6 +62,23 @@ pub struct Events<'e, 'w> {
 }
 
 /// One event.
+///
+/// # Examples
+///
+/// ```
+/// # use cede_services as cede;
+/// use cede::http::{Event, Request, Sse};
+///
+/// fn ticks(_: &mut Request) -> Sse {
+///     Sse::new(|events| {
+///         for n in 0..3 {
+///             let id = n.to_string();
+///             events.send(&Event { id: Some(&id), data: "tick", ..Event::default() })?;
+///         }
+///         Ok(())
+///     })
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Event<'e> {
     /// Its kind; `message` for browsers when there is none.

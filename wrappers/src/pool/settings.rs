@@ -23,9 +23,10 @@ pub const WAITERS_MAX_DEFAULT: usize = 10_000;
 /// # Examples
 ///
 /// ```
+/// # use cede_wrappers as cede;
 /// use std::time::Duration;
 ///
-/// use cede_wrappers::PoolSettings;
+/// use cede::PoolSettings;
 ///
 /// let settings = PoolSettings::new().size_max(4).wait_timeout(Some(Duration::from_secs(2)));
 /// ```

@@ -40,7 +40,8 @@ const SPAN_SQL_BYTES_MAX: usize = 512;
 /// # Examples
 ///
 /// ```no_run
-/// use cede_wrappers::postgres::{Client, Error};
+/// # use cede_wrappers as cede;
+/// use cede::postgres::{Client, Error};
 ///
 /// fn name_of(client: &Client, id: i64) -> Result<Option<String>, Error> {
 ///     let row = client.query_opt("select name from people where id = $1", &[&id])?;
@@ -143,7 +144,8 @@ impl Client {
     /// # Examples
     ///
     /// ```no_run
-    /// # use cede_wrappers::postgres::{Client, Error};
+    /// # use cede_wrappers as cede;
+    /// # use cede::postgres::{Client, Error};
     /// # fn f(client: &Client) -> Result<(), Error> {
     /// for row in client.query("select id, name from people where id > $1", &[&7i64])? {
     ///     let (id, name): (i64, &str) = (row.get(0), row.get("name"));
@@ -213,7 +215,8 @@ impl Client {
     /// # Examples
     ///
     /// ```no_run
-    /// # use cede_wrappers::postgres::{Client, Error};
+    /// # use cede_wrappers as cede;
+    /// # use cede::postgres::{Client, Error};
     /// # fn f(client: &Client) -> Result<(), Error> {
     /// let mut total = 0;
     /// client.query_each("select size from files", &[], |row| {
@@ -346,7 +349,8 @@ impl Client {
     /// # Examples
     ///
     /// ```no_run
-    /// # use cede_wrappers::postgres::{Client, Error};
+    /// # use cede_wrappers as cede;
+    /// # use cede::postgres::{Client, Error};
     /// # fn f(client: &Client) -> Result<(), Error> {
     /// client.transaction(|tx| {
     ///     tx.execute("update accounts set sum = sum - 10 where id = $1", &[&1])?;

@@ -37,8 +37,9 @@ impl Client {
     /// # Examples
     ///
     /// ```no_run
+    /// # use cede_wrappers as cede;
     /// # use std::io::Write;
-    /// # use cede_wrappers::postgres::{Client, Error};
+    /// # use cede::postgres::{Client, Error};
     /// # fn f(client: &Client) -> Result<(), Error> {
     /// let mut copy = client.copy_in("copy people (id, name) from stdin")?;
     /// for (id, name) in [(1, "Ann"), (2, "Bob")] {
@@ -75,8 +76,9 @@ impl Client {
     /// # Examples
     ///
     /// ```no_run
+    /// # use cede_wrappers as cede;
     /// # use std::io::BufRead;
-    /// # use cede_wrappers::postgres::{Client, Error};
+    /// # use cede::postgres::{Client, Error};
     /// # fn f(client: &Client) -> Result<(), Error> {
     /// for line in client.copy_out("copy people to stdout (format csv)")?.lines() {
     ///     println!("{}", line?);

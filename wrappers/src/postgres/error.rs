@@ -112,7 +112,8 @@ impl Phase {
 /// # Examples
 ///
 /// ```
-/// use cede_wrappers::postgres::{Error, SqlState};
+/// # use cede_wrappers as cede;
+/// use cede::postgres::{Error, SqlState};
 ///
 /// fn is_taken(error: &Error) -> bool {
 ///     error.code() == Some(&SqlState::UNIQUE_VIOLATION)

@@ -205,7 +205,8 @@ impl Client {
     /// # Examples
     ///
     /// ```no_run
-    /// # use cede_wrappers::postgres::{Client, Error, Event};
+    /// # use cede_wrappers as cede;
+    /// # use cede::postgres::{Client, Error, Event};
     /// # fn f(client: &Client) -> Result<(), Error> {
     /// let mut jobs = client.listen("jobs")?;
     /// loop {

@@ -1,4 +1,45 @@
 //! PostgreSQL: many fibers of a shard on one connection.
+//!
+//! | what | where |
+//! |---|---|
+//! | connect | [`Client::connect`], [`Config`]: URLs, libpq's settings, several hosts, TLS |
+//! | ask | [`Client::query`], [`Client::query_each`], [`Client::execute`], [`Client::prepare`] |
+//! | several statements as one | [`Client::transaction`] |
+//! | long or many statements beside others | [`Pool`] |
+//! | much data | [`Client::copy_in`], [`Client::copy_out`] |
+//! | events | [`Client::listen`], [`Client::notify`] |
+//! | values | [`types`], the crate `postgres-types` |
+//! | what went wrong | [`Error`], [`SqlState`], [`Error::may_have_run`] |
+//!
+//! The rule of this module: a request ends at its place in the order of sending, whoever still
+//! waits for it.
+//!
+//! # Example
+//!
+//! ```no_run
+//! # mod cede { pub use cede_fiber::*; pub use cede_wrappers::*; }
+//! use cede::postgres::{Client, Error};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     cede::run(|| -> Result<(), Error> {
+//!         let client = Client::connect("postgres://joe:secret@localhost/shop")?;
+//!         let find = "select name from people where id = $1";
+//!         let fibers: Vec<_> = (1..=100_i64)
+//!             .map(|id| {
+//!                 let client = client.clone(); // the same connection
+//!                 cede::spawn(move || client.query_opt(find, &[&id]))
+//!             })
+//!             .collect();
+//!         for fiber in fibers {
+//!             if let Some(row) = fiber.join().expect("no fiber panicked")? {
+//!                 println!("{}", row.try_get::<_, String>("name")?);
+//!             }
+//!         }
+//!         Ok(())
+//!     })??;
+//!     Ok(())
+//! }
+//! ```
 
 mod auth;
 mod cancel;

@@ -60,7 +60,8 @@ impl Manage for Manager {
 /// # Examples
 ///
 /// ```no_run
-/// use cede_wrappers::postgres::{Error, Pool, PoolSettings};
+/// # use cede_wrappers as cede;
+/// use cede::postgres::{Error, Pool, PoolSettings};
 ///
 /// fn f() -> Result<(), Error> {
 ///     let pool = Pool::new("postgres://joe@db/shop", PoolSettings::new().size_max(8))?;

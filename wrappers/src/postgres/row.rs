@@ -23,7 +23,8 @@ const COLUMNS_SEARCHED_MAX: usize = 12;
 /// # Examples
 ///
 /// ```no_run
-/// # use cede_wrappers::postgres::{Client, Error};
+/// # use cede_wrappers as cede;
+/// # use cede::postgres::{Client, Error};
 /// # fn f(client: &Client) -> Result<(), Error> {
 /// let row = client.query_one("select 1 as id, null::text as name", &[])?;
 /// let id: i32 = row.get("id");

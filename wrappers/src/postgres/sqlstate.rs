@@ -12,7 +12,8 @@ use std::fmt;
 /// # Examples
 ///
 /// ```
-/// use cede_wrappers::postgres::SqlState;
+/// # use cede_wrappers as cede;
+/// use cede::postgres::SqlState;
 ///
 /// let code = SqlState::from_code("23505").unwrap();
 /// assert_eq!(code, SqlState::UNIQUE_VIOLATION);

@@ -74,7 +74,8 @@ pub enum IsolationLevel {
 /// # Examples
 ///
 /// ```no_run
-/// # use cede_wrappers::postgres::{Client, Error, IsolationLevel};
+/// # use cede_wrappers as cede;
+/// # use cede::postgres::{Client, Error, IsolationLevel};
 /// # fn f(client: &Client) -> Result<(), Error> {
 /// let total: i64 = client
 ///     .build_transaction()

@@ -40,15 +40,16 @@ const RESENDS_MAX: usize = 8;
 /// # Examples
 ///
 /// ```no_run
-/// use cede_wrappers::redis::{Client, Commands, RedisResult};
+/// # mod cede { pub use cede_fiber::*; pub use cede_wrappers::*; }
+/// use cede::redis::{Client, Commands, RedisResult};
 ///
-/// cede_fiber::run(|| -> RedisResult<()> {
+/// cede::run(|| -> RedisResult<()> {
 ///     let mut client = Client::connect("redis://127.0.0.1/")?;
 ///     let _: () = client.set("greeting", "hello")?;
 ///     let fibers: Vec<_> = (0..100)
 ///         .map(|_| {
 ///             let mut client = client.clone();
-///             cede_fiber::spawn(move || client.get::<_, String>("greeting"))
+///             cede::spawn(move || client.get::<_, String>("greeting"))
 ///         })
 ///         .collect();
 ///     for fiber in fibers {

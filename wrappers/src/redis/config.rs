@@ -59,15 +59,16 @@ pub(super) struct Tls {
 /// # Examples
 ///
 /// ```
+/// # use cede_wrappers as cede;
 /// use std::time::Duration;
 ///
-/// use cede_wrappers::redis::Config;
+/// use cede::redis::Config;
 ///
 /// let config = Config::parse("redis://user:secret@127.0.0.1:6379/3?protocol=resp3")?
 ///     .connect_timeout(Duration::from_secs(1))
 ///     .name("billing");
 /// assert!(!format!("{config:?}").contains("secret"));
-/// # Ok::<(), cede_wrappers::redis::RedisError>(())
+/// # Ok::<(), cede::redis::RedisError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "a configuration does nothing until it connects"]

@@ -27,9 +27,10 @@ use super::transaction;
 /// # Examples
 ///
 /// ```no_run
+/// # use cede_wrappers as cede;
 /// use std::time::Duration;
 ///
-/// use cede_wrappers::redis::{Client, Commands, RedisResult};
+/// use cede::redis::{Client, Commands, RedisResult};
 ///
 /// # fn work(client: &Client) -> RedisResult<()> {
 /// let mut jobs = client.dedicated()?;
@@ -66,7 +67,8 @@ impl Client {
     /// # Examples
     ///
     /// ```no_run
-    /// use cede_wrappers::redis::{Client, Commands, RedisResult};
+    /// # use cede_wrappers as cede;
+    /// use cede::redis::{Client, Commands, RedisResult};
     ///
     /// # fn work(client: &Client) -> RedisResult<()> {
     /// let (doubled,): (i64,) = client.transaction(&["balance"], |con, pipe| {

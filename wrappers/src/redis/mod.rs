@@ -13,6 +13,25 @@
 //!
 //! The rule of this module: an answer belongs to the command that was sent at its place in the
 //! order, whatever became of who sent it.
+//!
+//! # Example
+//!
+//! ```no_run
+//! # mod cede { pub use cede_fiber::*; pub use cede_wrappers::*; }
+//! use cede::redis::{Client, Commands, RedisResult};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     cede::run(|| -> RedisResult<()> {
+//!         let mut client = Client::connect("redis://127.0.0.1/")?;
+//!         let mut other = client.clone(); // the same connection, for another fiber
+//!         let visits = cede::spawn(move || other.incr::<_, _, i64>("visits", 1));
+//!         let _: () = client.set("greeting", "hello")?;
+//!         println!("visit {}", visits.join().expect("no fiber panicked")?);
+//!         Ok(())
+//!     })??;
+//!     Ok(())
+//! }
+//! ```
 
 mod client;
 mod cluster;

@@ -98,7 +98,8 @@ impl Manage for Links {
 /// # Examples
 ///
 /// ```no_run
-/// use cede_wrappers::redis::{Commands, Pool, PoolSettings, RedisResult};
+/// # use cede_wrappers as cede;
+/// use cede::redis::{Commands, Pool, PoolSettings, RedisResult};
 ///
 /// # fn work() -> RedisResult<()> {
 /// let pool = Pool::new("redis://127.0.0.1/", PoolSettings::new().size_max(8))?;

@@ -75,7 +75,8 @@ impl Kind {
 /// # Examples
 ///
 /// ```no_run
-/// use cede_wrappers::redis::{Client, Event, RedisResult};
+/// # use cede_wrappers as cede;
+/// use cede::redis::{Client, Event, RedisResult};
 ///
 /// # fn work(client: &Client) -> RedisResult<()> {
 /// let mut news = client.pubsub()?;

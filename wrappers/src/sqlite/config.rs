@@ -59,9 +59,10 @@ pub enum Synchronous {
 /// # Examples
 ///
 /// ```
-/// use cede_wrappers::sqlite::{Config, Synchronous};
+/// # mod cede { pub use cede_fiber::*; pub use cede_wrappers::*; }
+/// use cede::sqlite::{Config, Synchronous};
 ///
-/// # cede_fiber::run(|| -> cede_wrappers::sqlite::Result<()> {
+/// # cede::run(|| -> cede::sqlite::Result<()> {
 /// # let dir = std::env::temp_dir().join(format!("cede-doc-config-{}", std::process::id()));
 /// # std::fs::create_dir_all(&dir).unwrap();
 /// # let path = dir.join("app.db");

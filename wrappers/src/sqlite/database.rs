@@ -111,8 +111,9 @@ impl Database {
     /// # Examples
     ///
     /// ```
-    /// # use cede_wrappers::sqlite::{Database, Result};
-    /// # cede_fiber::run(|| -> Result<()> {
+    /// # mod cede { pub use cede_fiber::*; pub use cede_wrappers::*; }
+    /// # use cede::sqlite::{Database, Result};
+    /// # cede::run(|| -> Result<()> {
     /// # let db = Database::open_in_memory()?;
     /// let rows: Vec<(i64, String)> =
     ///     db.query("SELECT value, 'v' || value FROM json_each(?1)", ["[1, 2]"])?;
@@ -216,8 +217,9 @@ impl Database {
     /// # Examples
     ///
     /// ```
-    /// # use cede_wrappers::sqlite::{Database, Result, params};
-    /// # cede_fiber::run(|| -> Result<()> {
+    /// # mod cede { pub use cede_fiber::*; pub use cede_wrappers::*; }
+    /// # use cede::sqlite::{Database, Result, params};
+    /// # cede::run(|| -> Result<()> {
     /// # let db = Database::open_in_memory()?;
     /// # db.execute_batch("CREATE TABLE stock (item TEXT UNIQUE, count INTEGER CHECK (count >= 0));
     /// #     INSERT INTO stock VALUES ('nut', 3)")?;

@@ -45,8 +45,9 @@ impl Database {
     /// # Examples
     ///
     /// ```
-    /// # use cede_wrappers::sqlite::{Database, Result};
-    /// # cede_fiber::run(|| -> Result<()> {
+    /// # mod cede { pub use cede_fiber::*; pub use cede_wrappers::*; }
+    /// # use cede::sqlite::{Database, Result};
+    /// # cede::run(|| -> Result<()> {
     /// # let db = Database::open_in_memory()?;
     /// let mut sum = 0;
     /// let numbers = "WITH RECURSIVE numbers (n) AS

@@ -111,8 +111,9 @@ impl Phase {
 /// # Examples
 ///
 /// ```
-/// # use cede_wrappers::sqlite::{Database, Result};
-/// # cede_fiber::run(|| -> Result<()> {
+/// # mod cede { pub use cede_fiber::*; pub use cede_wrappers::*; }
+/// # use cede::sqlite::{Database, Result};
+/// # cede::run(|| -> Result<()> {
 /// let db = Database::open_in_memory()?;
 /// db.execute_batch("CREATE TABLE users (name TEXT UNIQUE)")?;
 /// db.execute("INSERT INTO users VALUES (?1)", ["ann"])?;
@@ -170,8 +171,9 @@ impl Error {
     /// # Examples
     ///
     /// ```
-    /// # use cede_wrappers::sqlite::{Database, Error, Result};
-    /// # cede_fiber::run(|| -> Result<()> {
+    /// # mod cede { pub use cede_fiber::*; pub use cede_wrappers::*; }
+    /// # use cede::sqlite::{Database, Error, Result};
+    /// # cede::run(|| -> Result<()> {
     /// # let db = Database::open_in_memory()?;
     /// let result = db.transaction(|_| -> Result<()> { Err(Error::other("out of stock")) });
     /// assert!(result.unwrap_err().to_string().ends_with("out of stock"));

@@ -4,9 +4,10 @@
 //! threads. Calls look like those of `rusqlite`; the fiber waits where a thread would.
 //!
 //! ```
-//! use cede_wrappers::sqlite::{Database, Result};
+//! # mod cede { pub use cede_fiber::*; pub use cede_wrappers::*; }
+//! use cede::sqlite::{Database, Result};
 //!
-//! # cede_fiber::run(|| -> Result<()> {
+//! # cede::run(|| -> Result<()> {
 //! let db = Database::open_in_memory()?;
 //! db.execute_batch("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL)")?;
 //! db.execute("INSERT INTO users (name) VALUES (?1)", ["ann"])?;

@@ -21,7 +21,8 @@ use super::error::Result;
 /// # Examples
 ///
 /// ```
-/// use cede_wrappers::sqlite::{Database, FromRow, Result, rusqlite};
+/// # mod cede { pub use cede_fiber::*; pub use cede_wrappers::*; }
+/// use cede::sqlite::{Database, FromRow, Result, rusqlite};
 ///
 /// struct User {
 ///     id: i64,
@@ -34,7 +35,7 @@ use super::error::Result;
 ///     }
 /// }
 ///
-/// # cede_fiber::run(|| -> Result<()> {
+/// # cede::run(|| -> Result<()> {
 /// let db = Database::open_in_memory()?;
 /// let ann: User = db.query_one("SELECT 1 AS id, 'ann' AS name", ())?;
 /// assert_eq!((ann.id, ann.name.as_str()), (1, "ann"));
@@ -95,8 +96,9 @@ impl<T: FromSql> FromRow for Option<T> {
 /// # Examples
 ///
 /// ```
-/// # use cede_wrappers::sqlite::{Database, Result, Row};
-/// # cede_fiber::run(|| -> Result<()> {
+/// # mod cede { pub use cede_fiber::*; pub use cede_wrappers::*; }
+/// # use cede::sqlite::{Database, Result, Row};
+/// # cede::run(|| -> Result<()> {
 /// # let db = Database::open_in_memory()?;
 /// let row: Row = db.query_one("SELECT 7 AS size, NULL AS color", ())?;
 /// assert_eq!(row.get::<_, i64>("size")?, 7);

@@ -28,15 +28,16 @@ enum Arrived<D: Domain> {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| {
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
 /// use std::rc::Rc;
-/// use cede_fiber::sync::local::Barrier;
+/// use cede::sync::local::Barrier;
 ///
 /// let start = Rc::new(Barrier::new(3));
 /// let runners: Vec<_> = (0..3)
 ///     .map(|_| {
 ///         let start = Rc::clone(&start);
-///         cede_fiber::spawn(move || start.wait().unwrap().is_leader())
+///         cede::spawn(move || start.wait().unwrap().is_leader())
 ///     })
 ///     .collect();
 /// let leaders = runners.into_iter().filter_map(|r| r.join().unwrap().then_some(())).count();

@@ -32,13 +32,14 @@ enum Notified {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
 /// use std::sync::Arc;
-/// use cede_fiber::sync::{Condvar, Mutex};
+/// use cede::sync::{Condvar, Mutex};
 ///
 /// let pair = Arc::new((Mutex::new(false), Condvar::new()));
 /// let theirs = Arc::clone(&pair);
-/// cede_fiber::spawn(move || {
+/// cede::spawn(move || {
 ///     *theirs.0.lock().unwrap() = true;
 ///     theirs.1.notify_one();
 /// });

@@ -146,17 +146,18 @@ impl<D: Domain> RawMutex<D> {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
 /// use std::sync::Arc;
-/// use cede_fiber::sync::Mutex;
+/// use cede::sync::Mutex;
 ///
 /// let total = Arc::new(Mutex::new(0));
 /// let fibers: Vec<_> = (0..10)
 ///     .map(|_| {
 ///         let total = Arc::clone(&total);
-///         cede_fiber::spawn(move || {
+///         cede::spawn(move || {
 ///             let mut total = total.lock().unwrap();
-///             cede_fiber::yield_now(); // the others wait
+///             cede::yield_now(); // the others wait
 ///             *total += 1;
 ///         })
 ///     })
@@ -171,17 +172,20 @@ impl<D: Domain> RawMutex<D> {
 /// A guard stays on its thread, and so does a local mutex:
 ///
 /// ```compile_fail
+/// # use cede_fiber as cede;
 /// fn is_send<T: Send>() {}
-/// is_send::<cede_fiber::sync::MutexGuard<'static, i32>>();
+/// is_send::<cede::sync::MutexGuard<'static, i32>>();
 /// ```
 /// ```compile_fail
+/// # use cede_fiber as cede;
 /// fn is_send<T: Send>() {}
-/// is_send::<cede_fiber::sync::local::Mutex<i32>>();
+/// is_send::<cede::sync::local::Mutex<i32>>();
 /// ```
 /// ```compile_fail
+/// # use cede_fiber as cede;
 /// fn is_sync<T: Sync>() {}
-/// is_sync::<cede_fiber::sync::Mutex<std::cell::Cell<i32>>>(); // fine
-/// is_sync::<cede_fiber::sync::Mutex<std::rc::Rc<i32>>>(); // not this
+/// is_sync::<cede::sync::Mutex<std::cell::Cell<i32>>>(); // fine
+/// is_sync::<cede::sync::Mutex<std::rc::Rc<i32>>>(); // not this
 /// ```
 pub struct Mutex<T: ?Sized, D: Domain> {
     raw: RawMutex<D>,

@@ -19,15 +19,16 @@ use crate::sync::primitive::const_fn;
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::sync::OnceLock;
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::sync::OnceLock;
 /// static CONFIG: OnceLock<String> = OnceLock::new();
 ///
 /// let load = || {
-///     cede_fiber::yield_now(); // or read it from somewhere
+///     cede::yield_now(); // or read it from somewhere
 ///     "config".to_string()
 /// };
-/// let other = cede_fiber::spawn(|| CONFIG.get_or_init(|| unreachable!()).unwrap().len());
+/// let other = cede::spawn(|| CONFIG.get_or_init(|| unreachable!()).unwrap().len());
 /// assert_eq!(CONFIG.get_or_init(load)?, "config");
 /// assert_eq!(other.join().unwrap(), 6);
 /// # Ok(()) }).unwrap().unwrap();

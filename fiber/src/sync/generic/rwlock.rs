@@ -196,8 +196,9 @@ impl<D: Domain> RawRwLock<D> {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::sync::RwLock;
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::sync::RwLock;
 ///
 /// let table = RwLock::new(vec![1, 2]);
 /// {
@@ -209,8 +210,9 @@ impl<D: Domain> RawRwLock<D> {
 /// # Ok(()) }).unwrap().unwrap();
 /// ```
 /// ```compile_fail
+/// # use cede_fiber as cede;
 /// fn is_send<T: Send>() {}
-/// is_send::<cede_fiber::sync::RwLockReadGuard<'static, i32>>();
+/// is_send::<cede::sync::RwLockReadGuard<'static, i32>>();
 /// ```
 pub struct RwLock<T: ?Sized, D: Domain> {
     raw: RawRwLock<D>,

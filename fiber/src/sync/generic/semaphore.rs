@@ -43,20 +43,21 @@ struct Need {
 /// Ten fibers, two at a time:
 ///
 /// ```
-/// # cede_fiber::run(|| {
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
 /// use std::{cell::Cell, rc::Rc};
-/// use cede_fiber::sync::local::Semaphore;
+/// use cede::sync::local::Semaphore;
 ///
 /// let (limit, inside, most) =
 ///     (Rc::new(Semaphore::new(2)), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
 /// let fibers: Vec<_> = (0..10)
 ///     .map(|_| {
 ///         let (limit, inside, most) = (limit.clone(), inside.clone(), most.clone());
-///         cede_fiber::spawn(move || {
+///         cede::spawn(move || {
 ///             let _permit = limit.acquire().unwrap();
 ///             inside.set(inside.get() + 1);
 ///             most.set(most.get().max(inside.get()));
-///             cede_fiber::yield_now();
+///             cede::yield_now();
 ///             inside.set(inside.get() - 1);
 ///         })
 ///     })

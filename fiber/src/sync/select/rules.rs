@@ -43,13 +43,14 @@
 /// A worker that ends when it is told to, or when it has had nothing to do for a while:
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
 /// use std::time::Duration;
-/// use cede_fiber::{select, sync::{mpsc, oneshot}};
+/// use cede::{select, sync::{mpsc, oneshot}};
 ///
 /// let (jobs, queue) = mpsc::channel();
 /// let (stop, stopped) = oneshot::channel::<()>();
-/// let worker = cede_fiber::spawn(move || {
+/// let worker = cede::spawn(move || {
 ///     let mut done = Vec::new();
 ///     loop {
 ///         select! {
@@ -67,7 +68,7 @@
 /// jobs.send(1).unwrap();
 /// jobs.send(2).unwrap();
 /// while !jobs.is_empty() {
-///     cede_fiber::yield_now();
+///     cede::yield_now();
 /// }
 /// stop.send(()).unwrap();
 /// assert_eq!(worker.join().unwrap()?, [1, 2]);
@@ -77,8 +78,9 @@
 /// Whatever is possible first, or nothing at all:
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::{select, sync::mpsc};
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::{select, sync::mpsc};
 ///
 /// let (sender, receiver) = mpsc::sync_channel(1);
 /// let mut log = Vec::new();

@@ -32,7 +32,8 @@ impl<'a> Authority<'a> {
     /// # Examples
     ///
     /// ```
-    /// # use cede_services::http::proto::authority::Authority;
+    /// # use cede_services as cede;
+    /// # use cede::http::proto::authority::Authority;
     /// let local = Authority::parse(b"[::1]:80").unwrap();
     /// assert_eq!((local.host(), local.port()), ("[::1]", Some(80)));
     /// assert_eq!(Authority::parse(b"user@host"), None);

@@ -63,7 +63,8 @@ enum State {
 /// # Examples
 ///
 /// ```
-/// # use cede_services::http::proto;
+/// # use cede_services as cede;
+/// # use cede::http::proto;
 /// use proto::{chunked::{ChunkedDecoder, Piece}, limits::Limits};
 ///
 /// let mut decoder = ChunkedDecoder::new(&Limits::DEFAULT);

@@ -17,7 +17,8 @@ impl DateLine {
     /// # Examples
     ///
     /// ```
-    /// # use cede_services::http::proto::date::DateLine;
+    /// # use cede_services as cede;
+    /// # use cede::http::proto::date::DateLine;
     /// assert_eq!(DateLine::new(784_111_777).value(), b"Sun, 06 Nov 1994 08:49:37 GMT");
     /// ```
     pub fn new(unix_seconds: u64) -> Self {
@@ -59,7 +60,8 @@ impl DateLine {
 /// # Examples
 ///
 /// ```
-/// # use cede_services::http::proto::date::DateCache;
+/// # use cede_services as cede;
+/// # use cede::http::proto::date::DateCache;
 /// let mut dates = DateCache::new();
 /// assert_eq!(dates.line(0).value(), b"Thu, 01 Jan 1970 00:00:00 GMT");
 /// ```

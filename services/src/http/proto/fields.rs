@@ -42,7 +42,8 @@ impl FieldId {
     /// # Examples
     ///
     /// ```
-    /// # use cede_services::http::proto::fields::FieldId;
+    /// # use cede_services as cede;
+    /// # use cede::http::proto::fields::FieldId;
     /// assert_eq!(FieldId::of(b"HOST"), FieldId::Host);
     /// assert_eq!(FieldId::of(b"Accept"), FieldId::Other);
     /// ```

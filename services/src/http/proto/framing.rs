@@ -96,7 +96,8 @@ const INTERESTING: u16 = FieldId::ContentLength.bit()
 /// # Examples
 ///
 /// ```
-/// # use cede_services::http::proto;
+/// # use cede_services as cede;
+/// # use cede::http::proto;
 /// use proto::{framing::{decide, Framing}, head, limits::Limits, reject::Reject};
 ///
 /// let mut slots = [head::HeaderSlot::EMPTY; 8];

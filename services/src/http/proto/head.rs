@@ -136,7 +136,8 @@ impl HeadParser {
     /// # Examples
     ///
     /// ```
-    /// # use cede_services::http::proto;
+    /// # use cede_services as cede;
+    /// # use cede::http::proto;
     /// use proto::{head::{HeadParser, HeaderSlot}, limits::Limits};
     ///
     /// let mut parser = HeadParser::new();

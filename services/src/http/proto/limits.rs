@@ -75,7 +75,8 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// # Examples
 ///
 /// ```
-/// # use cede_services::http::proto;
+/// # use cede_services as cede;
+/// # use cede::http::proto;
 /// use proto::limits::Limits;
 ///
 /// let uploads = Limits { body_bytes_max: 1 << 30, ..Limits::DEFAULT };

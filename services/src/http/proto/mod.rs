@@ -17,7 +17,8 @@
 //! # Examples
 //!
 //! ```
-//! # use cede_services::http::proto;
+//! # use cede_services as cede;
+//! # use cede::http::proto;
 //! use proto::body::BodySize;
 //! use proto::{date::DateCache, framing, head, limits::Limits, response::ResponseWriter};
 //!

@@ -8,7 +8,8 @@
 /// # Examples
 ///
 /// ```
-/// # use cede_services::http::proto::status::reason_phrase;
+/// # use cede_services as cede;
+/// # use cede::http::proto::status::reason_phrase;
 /// assert_eq!((reason_phrase(404), reason_phrase(599)), ("Not Found", ""));
 /// ```
 pub const fn reason_phrase(status: u16) -> &'static str {

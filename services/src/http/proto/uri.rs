@@ -50,7 +50,8 @@ impl std::error::Error for UriError {}
 /// # Examples
 ///
 /// ```
-/// # use cede_services::http::proto::uri::{decode_segment, UriError};
+/// # use cede_services as cede;
+/// # use cede::http::proto::uri::{decode_segment, UriError};
 /// assert_eq!(decode_segment("a%20b+c").as_deref(), Ok("a b+c"));
 /// assert_eq!(decode_segment("a%0d%0aX: y"), Err(UriError::Control));
 /// ```
@@ -67,7 +68,8 @@ pub fn decode_segment(segment: &str) -> Result<Cow<'_, str>, UriError> {
 /// # Examples
 ///
 /// ```
-/// # use cede_services::http::proto::uri::{segments, UriError};
+/// # use cede_services as cede;
+/// # use cede::http::proto::uri::{segments, UriError};
 /// let names: Result<Vec<_>, UriError> = segments("/users/J%C3%BCrgen").collect();
 /// assert_eq!(names.unwrap(), ["users", "Jürgen"]);
 /// ```
@@ -87,7 +89,8 @@ pub fn segments(path: &str) -> impl Iterator<Item = Result<Cow<'_, str>, UriErro
 /// # Examples
 ///
 /// ```
-/// # use cede_services::http::proto::uri::{file_names, UriError};
+/// # use cede_services as cede;
+/// # use cede::http::proto::uri::{file_names, UriError};
 /// let names: Result<Vec<_>, UriError> = file_names("/..%2f..%2fetc/passwd").collect();
 /// assert_eq!(names, Err(UriError::NotAName));
 /// ```
@@ -115,7 +118,8 @@ pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 /// # Examples
 ///
 /// ```
-/// # use cede_services::http::proto::uri::{Pairs, UriError};
+/// # use cede_services as cede;
+/// # use cede::http::proto::uri::{Pairs, UriError};
 /// let pairs: Result<Vec<_>, UriError> = Pairs::new(b"q=a+b%21&lang", 1000).collect();
 /// assert_eq!(pairs.unwrap(), [("q".into(), "a b!".into()), ("lang".into(), "".into())]);
 /// ```
@@ -224,7 +228,8 @@ fn decode(encoded: &[u8], rules: Rules) -> Result<Cow<'_, [u8]>, UriError> {
 /// # Examples
 ///
 /// ```
-/// # use cede_services::http::proto::uri::push_encoded;
+/// # use cede_services as cede;
+/// # use cede::http::proto::uri::push_encoded;
 /// let mut location = String::from("/users/");
 /// push_encoded(&mut location, "a/b c");
 /// assert_eq!(location, "/users/a%2Fb%20c");

@@ -49,11 +49,12 @@ impl Config {
     /// # Examples
     ///
     /// ```no_run
-    /// use cede_wrappers::postgres::Config;
+    /// # use cede_wrappers as cede;
+    /// use cede::postgres::Config;
     ///
     /// // The password may come from PGPASSWORD.
     /// let config = "postgres://joe@db/shop".parse::<Config>()?.or_env()?;
-    /// # Ok::<_, cede_wrappers::postgres::Error>(())
+    /// # Ok::<_, cede::postgres::Error>(())
     /// ```
     pub fn or_env(self) -> Result<Self, Error> {
         self.or_variables(|name| env::var_os(name).map(std::ffi::OsString::into_encoded_bytes))

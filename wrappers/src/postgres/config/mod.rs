@@ -73,7 +73,8 @@ pub const KEEPALIVES_IDLE_DEFAULT: Duration = Duration::from_secs(60);
 /// # Examples
 ///
 /// ```
-/// use cede_wrappers::postgres::Config;
+/// # use cede_wrappers as cede;
+/// use cede::postgres::Config;
 ///
 /// let config: Config = "postgres://joe:secret@db1,db2:5433/shop?sslmode=verify-full".parse()?;
 /// assert_eq!(config.get_user(), Some("joe"));
@@ -83,7 +84,7 @@ pub const KEEPALIVES_IDLE_DEFAULT: Duration = Duration::from_secs(60);
 ///
 /// let error = "host=db1 sslmod=require".parse::<Config>().unwrap_err();
 /// assert!(error.to_string().contains("sslmod"));
-/// # Ok::<_, cede_wrappers::postgres::Error>(())
+/// # Ok::<_, cede::postgres::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Config {

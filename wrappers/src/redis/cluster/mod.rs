@@ -43,7 +43,8 @@ const NODE_TIMEOUT: Duration = Duration::from_secs(1);
 /// # Examples
 ///
 /// ```no_run
-/// use cede_wrappers::redis::{ClusterClient, Commands, RedisResult, pipe};
+/// # use cede_wrappers as cede;
+/// use cede::redis::{ClusterClient, Commands, RedisResult, pipe};
 ///
 /// # fn work() -> RedisResult<()> {
 /// let mut cluster = ClusterClient::connect(["redis://10.0.0.1/", "redis://10.0.0.2/"])?;
