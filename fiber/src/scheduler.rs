@@ -26,6 +26,8 @@ const POLL_INTERVAL: Nanos = 50_000;
 /// is about to reuse: a server that sleeps between short connections would ask the system for every
 /// second one of them (0.6 us each) at a tenth of this.
 const TRIM_INTERVAL: Nanos = 100_000_000;
+/// The same while there are more of them than are trimmed at once.
+const TRIM_INTERVAL_MORE: Nanos = 10_000_000;
 
 /// What may be dropped in the scheduler: its captures have destructors, which are user code.
 const NEVER_RAN: &str = "a closure that was sent to a shard and never ran";
@@ -43,7 +45,7 @@ pub(crate) enum Ended {
 #[derive(Debug, Default)]
 struct Looks {
     last_poll: Nanos,
-    last_trim: Nanos,
+    next_trim: Nanos,
     /// Sleeps in a row that only another thread could have ended, and that brought nothing.
     fruitless: u32,
 }
@@ -106,15 +108,7 @@ impl ShardState {
         if next != Nanos::MAX && self.skip_time(next) {
             return false;
         }
-        if self.stacks.borrow().wants_trim() {
-            let due = looks.last_trim.saturating_add(TRIM_INTERVAL);
-            if now >= due {
-                looks.last_trim = now;
-                self.stacks.borrow_mut().trim();
-            } else {
-                next = next.min(due);
-            }
-        }
+        next = next.min(self.trim(now, looks));
         self.shared.fibers.store(self.live(), Ordering::Relaxed);
         if next == Nanos::MAX && self.jobs.get() == 0 && self.reactor.borrow().waiting() == 0 {
             let dead = deadlock::sleep(self, looks.fruitless);
@@ -124,6 +118,18 @@ impl ShardState {
         let timeout = (next != Nanos::MAX).then(|| Duration::from_nanos(next.saturating_sub(now)));
         self.sleep(timeout);
         false
+    }
+
+    /// Trims unused stacks if that is due; the answer is when it will be. A clock that can be moved
+    /// moves for timers alone, so what waits for it otherwise would wait for ever.
+    fn trim(&self, now: Nanos, looks: &mut Looks) -> Nanos {
+        let mut stacks = self.stacks.borrow_mut();
+        if stacks.wants_trim() && (now >= looks.next_trim || self.clock.skips()) {
+            stacks.trim();
+            let pause = if stacks.wants_trim() { TRIM_INTERVAL_MORE } else { TRIM_INTERVAL };
+            looks.next_trim = now.saturating_add(pause);
+        }
+        if stacks.wants_trim() { looks.next_trim } else { Nanos::MAX }
     }
 
     /// A clock that can be moved is moved, once the descriptors have nothing to say.

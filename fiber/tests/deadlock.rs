@@ -8,8 +8,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use cede_fiber::{
-    Builder, FiberState, JoinHandle, RunError, Runtime, RuntimeBuilder, Shard, WaitKind, current,
-    park, run, scope, shards, sleep, spawn, yield_now,
+    Builder, FiberState, JoinHandle, RunError, Runtime, RuntimeBuilder, Shard, Virtual, WaitKind,
+    blocking, current, park, run, scope, shards, sleep, spawn, yield_now,
 };
 use common::{Drops, guarded};
 
@@ -51,6 +51,23 @@ fn p29_the_report_says_how_long_each_has_waited() {
     let FiberState::Parked { since, .. } = fiber.state else { panic!("{fiber} can run") };
     // A shard sleeps for 20 ms before it looks for a deadlock.
     assert!(since >= Duration::from_millis(10) && fiber.age >= since, "{fiber}");
+}
+
+/// Bug: stacks waited to be trimmed by a clock that nothing moved any more, and `run` with them.
+#[test]
+fn p29_is_found_by_a_clock_that_stands_still() {
+    let result = guarded(|| {
+        alone().clock(Virtual::new()).run(|| {
+            for _ in 0..2 {
+                spawn(|| ()).join().unwrap();
+                // The shard is idle, and trims what is due.
+                blocking(|| std::thread::sleep(Duration::from_millis(1))).unwrap();
+            }
+            spawn(|| ()).join().unwrap();
+            park()
+        })
+    });
+    assert_eq!(report(result), [("main".to_string(), WaitKind::Park)]);
 }
 
 #[test]

@@ -175,8 +175,10 @@ fn plateau_of_depths() -> ExitCode {
                 .map(|n| cede::spawn(move || use_stack(if n == round % 200 { 100_000 } else { 0 })))
                 .collect();
             fibers.into_iter().for_each(|fiber| assert!(fiber.join().unwrap() < 1000));
-            // A moment of idleness, in which the shard trims.
-            cede::sleep(std::time::Duration::from_millis(1)).unwrap();
+            // The shard trims when it has been idle for a while, so also before each look.
+            if round % 100 == 99 {
+                cede::sleep(Duration::from_millis(300)).unwrap();
+            }
         });
     });
     result.unwrap();
