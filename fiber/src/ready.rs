@@ -1,7 +1,7 @@
 //! The run queue of a shard: first in, first out.
 //!
-//! A `VecDeque` of any capacity compares to wrap around. Here the number of places is a power of two
-//! and both ends are counted without end, which takes a tenth of the instructions out of a yield.
+//! What a `VecDeque` does, but the number of places is a power of two, so that a mask wraps around
+//! where a `VecDeque` compares: 7 of the 90 instructions of a yield, and 13 of 276 of a ping-pong.
 
 use crate::shard::RecordPtr;
 
@@ -12,55 +12,55 @@ const PLACES_MIN: usize = 64;
 pub(crate) struct Ready {
     /// A power of two of them.
     places: Box<[RecordPtr]>,
-    /// How many were ever taken out.
-    taken: usize,
-    /// How many were ever put in.
-    put: usize,
+    /// The place of the first one; below the number of places.
+    first: usize,
+    len: usize,
 }
 
 impl Ready {
     /// A queue with room for so many.
     pub(crate) fn with_room(count: usize) -> Self {
         let places = count.max(PLACES_MIN).next_power_of_two();
-        Self { places: vec![std::ptr::null(); places].into(), taken: 0, put: 0 }
+        Self { places: vec![std::ptr::null(); places].into(), first: 0, len: 0 }
     }
 
-    /// The place with this number, counted around. It is below the number of places, which is a
-    /// power of two and so not 0.
+    /// The place so far behind the first one. It is below the number of places, which is a power of
+    /// two and so not 0.
     #[inline(always)]
-    fn place(&self, number: usize) -> usize {
-        number & (self.places.len() - 1)
+    fn place(&self, behind: usize) -> usize {
+        (self.first + behind) & (self.places.len() - 1)
     }
 
     #[inline(always)]
     pub(crate) fn push(&mut self, record: RecordPtr) {
-        if self.len() == self.places.len() {
+        if self.len == self.places.len() {
             self.grow();
         }
-        let place = self.place(self.put);
+        let place = self.place(self.len);
         // SAFETY: `place` returns the index of a place.
         unsafe { *self.places.get_unchecked_mut(place) = record };
-        self.put = self.put.wrapping_add(1);
+        self.len += 1;
     }
 
     #[inline(always)]
     pub(crate) fn pop(&mut self) -> Option<RecordPtr> {
-        if self.taken == self.put {
+        if self.len == 0 {
             return None;
         }
-        // SAFETY: as in `push`.
-        let record = unsafe { *self.places.get_unchecked(self.place(self.taken)) };
-        self.taken = self.taken.wrapping_add(1);
+        // SAFETY: `first` is 0 or what `place` returned.
+        let record = unsafe { *self.places.get_unchecked(self.first) };
+        self.first = self.place(1);
+        self.len -= 1;
         Some(record)
     }
 
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
-        self.put.wrapping_sub(self.taken)
+        self.len
     }
 
     pub(crate) fn clear(&mut self) {
-        self.taken = self.put;
+        self.len = 0;
     }
 
     #[cold]
@@ -107,8 +107,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 10 } else { 300 }))]
 
         #[test]
-        fn p21_it_is_a_queue_however_it_grows_and_wraps(steps in steps(), start in any::<usize>()) {
-            let mut ready = Ready { taken: start, put: start, ..Ready::with_room(1) };
+        fn p21_it_is_a_queue_however_it_grows_and_wraps(steps in steps(), first in 0..PLACES_MIN) {
+            let mut ready = Ready { first, ..Ready::with_room(1) };
             let (mut model, mut number) = (VecDeque::new(), 0);
             for step in steps {
                 match step {

@@ -107,24 +107,18 @@ pub(crate) fn with_overflowed(address: usize, f: impl FnOnce(&dyn fmt::Display))
         let (bytes, what) = if record.stack.guard().contains(&address) {
             (record.stack.usable, "its stack")
         } else if (large.0..large.1).contains(&address) {
-            (0, "a stack of on_large_stack")
+            (shard.config().large_stack_size, "a stack of on_large_stack")
         } else {
             return None;
         };
-        let size = Size(bytes);
+        let size = bytes / 1024;
         let name = record.name.get().map_or("unnamed", |name| &**name);
         let (id, serial, at) = (shard.id(), record.serial, record.spawned_at);
-        f(&format_args!("fiber {id}.{serial} ({name}) overflowed {what}{size}, spawned at {at}"));
+        f(&format_args!(
+            "fiber {id}.{serial} ({name}) overflowed {what} of {size} KiB, spawned at {at}"
+        ));
         Some(())
     })?
-}
-
-struct Size(usize);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == 0 { Ok(()) } else { write!(f, " of {} KiB", self.0 / 1024) }
-    }
 }
 
 /// Where a shard is in its life.

@@ -76,3 +76,35 @@ fn a_deadline_ends_the_wait() {
     })
     .unwrap();
 }
+
+/// Bug: tokio panicked, "`EnterGuard` values dropped out of order".
+#[test]
+fn fibers_that_wait_inside_of_polls_of_tokio_futures_go_on_in_any_order() {
+    run(|| {
+        let fibers: Vec<_> = (0..4)
+            .map(|_| {
+                spawn(|| {
+                    compat::tokio(async {
+                        cede_fiber::park().unwrap();
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                        cede_fiber::park().unwrap();
+                        tokio::task::yield_now().await;
+                    })
+                })
+            })
+            .collect();
+        yield_now();
+        for order in [[0, 1, 2, 3], [2, 0, 3, 1]] {
+            for number in order {
+                fibers[number].fiber().wakeup();
+                yield_now();
+            }
+        }
+        for fiber in fibers {
+            fiber.join().unwrap().unwrap();
+        }
+        let entered = tokio::runtime::Handle::try_current();
+        assert!(entered.is_err(), "tokio's context is left when nobody polls");
+    })
+    .unwrap();
+}

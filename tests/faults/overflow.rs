@@ -78,7 +78,7 @@ fn overflow_on_another_shard_is_named() {
 }
 
 fn overflow_on_a_large_stack_is_named() {
-    named("large_stack", "fiber 0.2 (deep) overflowed a stack of on_large_stack")
+    named("large_stack", "fiber 0.2 (deep) overflowed a stack of on_large_stack of 8192 KiB")
         .says("dig_without_end");
 }
 

@@ -2,14 +2,19 @@
 //!
 //! They are polled on the fiber like any other future; only their sockets and timers live in a
 //! tokio runtime on a background thread, started at the first use. tokio's context is entered for
-//! each poll and left after it, so it is never seen by another fiber.
+//! each poll and left after it. The surprising rule: a poll that parks its fiber leaves the context
+//! where it is, and other fibers that poll meanwhile share it, because tokio panics when contexts
+//! are not left in the reverse order of entering.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::pin::pin;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, EnterGuard, Handle, Runtime};
 
 use crate::future::block_on;
 use crate::shard;
@@ -49,7 +54,7 @@ pub fn tokio<F: Future>(future: F) -> io::Result<F::Output> {
     let mut future = pin!(future);
     let _job = Job::begin();
     block_on(poll_fn(|context| {
-        let _entered = handle.enter();
+        let _entered = Entered::enter(handle);
         future.as_mut().poll(context)
     }))
 }
@@ -69,6 +74,43 @@ fn runtime() -> io::Result<&'static Runtime> {
         .enable_all()
         .build()?;
     Ok(RUNTIME.get_or_init(|| runtime))
+}
+
+thread_local! {
+    static POLLS: RefCell<Polls> = const { RefCell::new(Polls { count: 0, context: None }) };
+}
+
+/// What goes on inside of polls on one thread.
+struct Polls {
+    /// Fibers in a poll: one that runs, and those that it has parked.
+    count: usize,
+    /// There while they are. A fiber that a shutdown leaves behind keeps it for the thread's life,
+    /// at whose end tokio could no longer drop it.
+    context: Option<ManuallyDrop<EnterGuard<'static>>>,
+}
+
+/// tokio's context, for one poll.
+struct Entered(PhantomData<*const ()>);
+
+impl Entered {
+    fn enter(handle: &'static Handle) -> Self {
+        POLLS.with_borrow_mut(|polls| {
+            polls.context.get_or_insert_with(|| ManuallyDrop::new(handle.enter()));
+            polls.count += 1;
+        });
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        POLLS.with_borrow_mut(|polls| {
+            polls.count -= 1;
+            if polls.count == 0 {
+                drop(polls.context.take().map(ManuallyDrop::into_inner));
+            }
+        });
+    }
 }
 
 /// While it lives the shard knows that a thread outside may wake one of its fibers.

@@ -539,7 +539,12 @@ pub(crate) fn wait_for<D: Domain>(
     let waited = D::wait(parker, what, limit);
     std::mem::forget(unwound);
     match waited {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            // Only who takes the node out ends this wait with an event: were anything else to, the
+            // caller would leave with its node linked.
+            debug_assert!(!give_up(), "a wait ended without its event");
+            Ok(())
+        }
         Err(error) if give_up() => Err(error),
         Err(_) => Ok(()),
     }
