@@ -78,6 +78,13 @@ fn an_unwrapped_report_is_for_people_too() {
 }
 
 #[test]
+fn p29_a_future_that_nobody_wakes() {
+    let wait = || cede_fiber::block_on(std::future::pending::<()>());
+    let fibers = guarded(move || report(alone().run(wait)));
+    assert_eq!(fibers, [("main".to_string(), WaitKind::Future)]);
+}
+
+#[test]
 fn p29_every_fiber_and_its_reason_is_in_the_report() {
     let drops = Drops::default();
     let guards: Vec<_> = (0..4).map(|_| drops.guard()).collect();

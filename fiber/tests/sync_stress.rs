@@ -220,6 +220,11 @@ fn a_rwlock_under_churn() {
                     yield_now();
                 }
                 guard.1 += 1;
+                let (written, guard) = (guard.0, sync::RwLockWriteGuard::downgrade(guard));
+                if written % 5 == 0 {
+                    yield_now();
+                }
+                assert_eq!(*guard, (written, written), "a writer beside a reader");
             } else {
                 let guard = lock.read()?;
                 assert_eq!(guard.0, guard.1, "a reader beside a writer");

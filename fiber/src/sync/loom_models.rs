@@ -14,7 +14,7 @@ use loom::thread;
 use crate::sync::brief::Flag;
 use crate::sync::error::TryRecvError;
 use crate::sync::limit::Limit;
-use crate::sync::{Condvar, Mutex, RwLock, Semaphore, mpsc, oneshot};
+use crate::sync::{Condvar, Mutex, RwLock, RwLockWriteGuard, Semaphore, mpsc, oneshot};
 
 /// Ends at any moment.
 fn any_time() -> Limit {
@@ -135,6 +135,30 @@ fn a_rwlock_excludes_and_forgets_who_gave_up() {
         assert!(reader.join().unwrap() <= u32::from(wrote));
         assert_eq!(lock.try_write().unwrap().get(), u32::from(wrote));
     });
+}
+
+#[test]
+fn a_writer_that_becomes_a_reader_lets_in_readers_and_no_writer() {
+    for writes in [false, true] {
+        model(move || {
+            let lock = Arc::new(RwLock::new(Watched::new()));
+            let other = {
+                let lock = Arc::clone(&lock);
+                thread::spawn(move || match writes {
+                    true => lock.write_within(any_time()).map(|guard| guard.add()).is_ok(),
+                    false => lock.read().unwrap().get() > 1,
+                })
+            };
+            let guard = lock.write().unwrap();
+            guard.add();
+            let before = guard.get();
+            let guard = RwLockWriteGuard::downgrade(guard);
+            assert_eq!(guard.get(), before);
+            drop(guard);
+            let wrote = u32::from(other.join().unwrap());
+            assert_eq!(lock.try_write().unwrap().get(), 1 + wrote);
+        });
+    }
 }
 
 #[test]
