@@ -69,6 +69,30 @@ fn http_lab_has_its_routes_and_drains() {
 }
 
 #[test]
+fn a_second_sigterm_waits_for_nothing() {
+    let program = Program::start("http_lab", &["--addr", "127.0.0.1:0", "--shards", "2"]);
+    let streams: Vec<TcpStream> = (0..8)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&program.addr).unwrap();
+            let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            stream.write_all((get("/") + &get("/slow?ms=3600000")).as_bytes()).unwrap();
+            // The first answer is sent when the second handler waits.
+            stream.read_exact(&mut [0]).unwrap();
+            stream
+        })
+        .collect();
+    program.terminate();
+    // The listeners are closed when the first signal has been heard.
+    while TcpStream::connect(&program.addr).is_ok() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let began = std::time::Instant::now();
+    program.stop();
+    assert!(began.elapsed() < cede::http::DRAIN_TIMEOUT / 2, "{:?}", began.elapsed());
+    drop(streams);
+}
+
+#[test]
 fn http_lab_echoes_long_bodies_while_they_come() {
     const LEN: usize = 10 << 20;
     let args = ["--addr", "127.0.0.1:0", "--body-bytes-max", "20000000"];

@@ -194,6 +194,28 @@ fn trailers_are_left_out_where_there_is_no_place_for_them() {
 }
 
 #[test]
+fn trailers_of_a_request_are_there_once_its_body_has_been_read() {
+    let router = || {
+        Router::new().post("/", |request: &mut Request| -> io::Result<String> {
+            let before = request.body().trailers().len();
+            let body = request.body_bytes()?;
+            let trailers = request.body().trailers();
+            let names: Vec<_> = trailers.iter().map(|field| field.name).collect();
+            let sum = trailers.text("x-sum").unwrap_or("none");
+            Ok(format!("{before}, {} bytes, {names:?}, {sum}", body.len()))
+        })
+    };
+    let lab = Lab::with(|b| b, router);
+    let post = |trailers: &str| {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let request = format!("{head}5\r\nhello\r\n0\r\n{trailers}\r\n");
+        String::from_utf8(answers(&lab.talk([request.as_bytes()])).remove(0).body).unwrap()
+    };
+    assert_eq!(post(""), "0, 5 bytes, [], none");
+    assert_eq!(post("X-Sum: 7\r\nHost: b\r\nY: z\r\n"), r#"0, 5 bytes, ["X-Sum", "Y"], 7"#);
+}
+
+#[test]
 fn another_protocol_needs_the_status_for_it() {
     static UPGRADED: AtomicUsize = AtomicUsize::new(0);
     let router = || {

@@ -184,6 +184,38 @@ fn a_response_that_is_taken_below_the_least_rate_is_cut_off() {
 }
 
 #[test]
+fn a_reader_above_the_least_rate_is_not_cut_off_however_much_the_system_holds() {
+    // The system says that there is room when a third of megabytes is free: at this pace that takes
+    // many times the time-out.
+    const ENOUGH: usize = 250_000;
+    let endless = || {
+        Router::new().get("/", |_: &mut Request| {
+            Response::stream("text/plain", |body| {
+                loop {
+                    body.write_all(&[b'x'; 100_000])?;
+                }
+            })
+        })
+    };
+    let paced = |b: http::ServerBuilder| b.send_timeout(Duration::from_millis(1500)).rate_min(1000);
+    let lab = Lab::with(paced, endless);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&lab.addr.into()).unwrap();
+    let mut stream = std::net::TcpStream::from(socket);
+    stream.set_read_timeout(Some(http_common::HANG)).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let (mut taken, mut piece) = (0, [0; 2000]);
+    while taken < ENOUGH {
+        let n = std::io::Read::read(&mut stream, &mut piece).expect("no reset");
+        assert!(n > 0, "{taken}");
+        taken += n;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    http_common::reset(stream);
+}
+
+#[test]
 fn what_errors_say_stays_inside() {
     let lab = lab();
     let secret = ask(&lab, "GET /secret HTTP/1.1\r\n%\r\n");

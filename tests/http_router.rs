@@ -51,6 +51,9 @@ fn routes_nest_and_extract() {
     for (request, status, body) in [
         ("GET /things?name=a%2525b&size=7 %\r\n", 200, r#"{"name":"a%b","size":7}"#),
         ("GET /things?size=7 %\r\n", 400, "query: missing field `name`"),
+        ("GET /things?name=a&size=x %\r\n", 400, "query: size: invalid digit found in string"),
+        ("GET /things?name=a&name=b %\r\n", 400, "query: duplicate field `name`"),
+        ("GET /things?name=%25ff %\r\n", 400, "not UTF-8"),
         ("GET /things/J%25C3%25BCrgen/7 %\r\n", 200, "Jürgen:7"),
         ("GET /things/a%252Fb/7 %\r\n", 200, "a/b:7"),
         ("GET /things/a/x %\r\n", 404, "path: invalid digit found in string"),

@@ -942,3 +942,23 @@ fn bad_peers(addr: SocketAddr, mut random: Random) {
         }
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_peer_takes_is_seen_before_there_is_room_again() {
+    fiber(|| {
+        let (stream, mut peer) = with_peer()?;
+        assert_eq!(stream.unacknowledged()?, 0);
+        // The buffers of both ends are full.
+        while stream.try_write(&[0; 64 * 1024]).is_ok() {}
+        let full = stream.unacknowledged()?;
+        assert!(full > 0);
+        let mut piece = vec![0; 64 * 1024];
+        // No more than a piece is taken at a time, until the system of the peer has told of it.
+        while stream.unacknowledged()? >= full {
+            assert!(peer.read(&mut piece)? > 0);
+        }
+        reset_on_close(&peer);
+        Ok(())
+    });
+}

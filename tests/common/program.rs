@@ -68,9 +68,14 @@ impl Program {
 
     /// SIGTERM drains it, and then it ends by itself.
     pub(crate) fn stop(mut self) {
+        self.terminate();
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    /// Asks it to end, and does not wait for that.
+    pub(crate) fn terminate(&self) {
         // SAFETY: no pointers are passed; the child has not been waited for, so the number is its.
         unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
-        assert!(self.child.wait().unwrap().success());
     }
 }
 

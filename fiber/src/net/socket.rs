@@ -204,6 +204,22 @@ pub(crate) fn set_receive_low_water(fd: BorrowedFd<'_>, bytes: usize) -> io::Res
     check(result as libc::ssize_t).map(drop)
 }
 
+/// How many bytes have been written that the peer's system has not acknowledged (`SIOCOUTQ`).
+#[cfg(target_os = "linux")]
+pub(crate) fn unacknowledged(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ, of which SIOCOUTQ is the name for sockets, writes one int, which lives for
+    // the call.
+    let done = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    check(done as libc::ssize_t)?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn unacknowledged(_: BorrowedFd<'_>) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// How many bytes a vectored read asks the kernel for, and whether that is all of them.
 pub(crate) fn asked(bufs: &[IoSliceMut<'_>]) -> (usize, bool) {
     (bufs.iter().map(|b| b.len()).sum(), bufs.len() <= libc::UIO_MAXIOV as usize)

@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use super::resolve::{ToSocketAddrs, each_address};
 use super::socket::{
     AsStd, Timeouts, asked, limit, receive, receive_vectored, send, send_vectored, set_nonblocking,
-    set_receive_low_water,
+    set_receive_low_water, unacknowledged,
 };
 use super::source::Source;
 use super::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
@@ -175,6 +175,16 @@ impl TcpStream {
     /// What the system says.
     pub fn set_receive_low_water(&self, bytes: usize) -> io::Result<()> {
         set_receive_low_water(self.source.as_fd(), bytes)
+    }
+
+    /// How many bytes have been written that the peer's system has not acknowledged. That it becomes
+    /// less is progress, also where the system waits for more room before a write goes on.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`Unsupported`](io::ErrorKind::Unsupported) elsewhere than on Linux.
+    pub fn unacknowledged(&self) -> io::Result<usize> {
+        unacknowledged(self.source.as_fd())
     }
 
     /// How many hops packets may travel.

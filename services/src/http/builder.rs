@@ -134,7 +134,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether SIGTERM drains the server. Default: yes.
+    /// Whether SIGTERM drains the server, and a second one cancels what still runs. Default: yes.
     pub fn drain_on_signal(mut self, on: bool) -> Self {
         self.config.drain_on_signal = on;
         self

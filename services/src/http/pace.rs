@@ -39,6 +39,11 @@ impl Waited {
         }
     }
 
+    /// Whether no patience is left.
+    pub(super) fn is_used_up(self, pace: Pace) -> bool {
+        self.0 >= pace.timeout
+    }
+
     /// Runs an operation that waits no longer than it is told to.
     ///
     /// # Errors
@@ -55,10 +60,12 @@ impl Waited {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let began = Instant::now();
-        let bytes = operation(left)?;
+        let result = operation(left);
         self.0 += began.elapsed();
-        self.progress(bytes, pace);
-        Ok(bytes)
+        if let Ok(bytes) = result {
+            self.progress(bytes, pace);
+        }
+        result
     }
 }
 

@@ -144,14 +144,15 @@ impl Server {
         };
         let result = run_shard(config, here, &control, factory());
         control.drain();
-        if let Some(signal) = signal {
-            signal.cancel();
-        }
         let results = others.into_iter().map(|other| match other.join() {
             Ok(result) => result,
             Err(error) => Err(error.into()),
         });
-        results.fold(result, Result::and)
+        let result = results.fold(result, Result::and);
+        if let Some(signal) = signal {
+            signal.cancel();
+        }
+        result
     }
 
     /// Serves on this shard only, with a handler that need not be `Send`.
@@ -206,6 +207,8 @@ impl fmt::Debug for ServerHandle {
 #[derive(Default)]
 pub(super) struct Control {
     draining: AtomicBool,
+    /// Nothing is waited for any more.
+    hurrying: AtomicBool,
     /// The fibers that wait for the end, one on each shard. Held for a few instructions.
     supervisors: Mutex<Vec<Fiber>>,
 }
@@ -219,8 +222,22 @@ impl Control {
         self.draining.load(Ordering::Acquire)
     }
 
+    pub(super) fn is_hurrying(&self) -> bool {
+        self.hurrying.load(Ordering::Acquire)
+    }
+
     fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Ends the patience of a drain.
+    fn hurry(&self) {
+        self.hurrying.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
         let supervisors = self.lock().clone();
         supervisors.iter().for_each(Fiber::wakeup);
     }
@@ -232,6 +249,10 @@ fn drain_on_signal(control: &Arc<Control>) -> io::Result<JoinHandle<()>> {
     cede_fiber::Builder::new().name("http-signal".into()).no_deadline().spawn(move || {
         if terminate.recv().is_ok() {
             control.drain();
+        }
+        // Whoever says it twice means it.
+        if terminate.recv().is_ok() {
+            control.hurry();
         }
     })
 }

@@ -73,7 +73,7 @@ pub(super) fn run_shard<H: Handler + 'static>(
     let ended = cede_fiber::shield(|| {
         // It serves what was accepted, then closes the listener.
         let _ = acceptor.wait();
-        server.drain()
+        server.drain(control)
     });
     clock.cancel();
     flusher.cancel();
@@ -165,15 +165,20 @@ impl<H: Handler + 'static> ShardServer<H> {
     }
 
     /// Ends all connections, by and by or at last at once.
-    fn drain(&self) -> io::Result<()> {
+    fn drain(&self, control: &Control) -> io::Result<()> {
         self.context.drain();
         let patience = self.context.config().drain_timeout;
-        let _ = cede_fiber::with_deadline(patience, || self.wait_for_connections());
+        let _ = cede_fiber::with_deadline(patience, || {
+            while self.context.watch.len() > 0 && !control.is_hurrying() {
+                cede_fiber::park()?;
+            }
+            io::Result::Ok(())
+        });
         if self.context.watch.len() == 0 {
             return Ok(());
         }
         let fibers = self.context.watch.fibers();
-        tracing::warn!(connections = fibers.len(), "the drain time-out is over: cancelled");
+        tracing::warn!(connections = fibers.len(), "the time to drain is over: cancelled");
         fibers.iter().for_each(Fiber::cancel);
         let _ = cede_fiber::with_deadline(CANCEL_TIMEOUT, || self.wait_for_connections());
         Ok(())

@@ -235,19 +235,30 @@ impl<'c> Wire<'c> {
         }
     }
 
+    /// Waits for room as long as the peer keeps its pace. The system says that there is room when a
+    /// third of its buffer is free, which may be megabytes: so at the end of a wait it is asked what
+    /// the peer has taken meanwhile.
     #[cold]
     fn send_slowly(&self, mut bytes: &[u8]) -> io::Result<()> {
         let mut waited = self.waited.get();
+        let mut queued = self.stream.unacknowledged().unwrap_or(0);
         while !bytes.is_empty() {
             let mut stream = self.stream;
             let sent = waited.wait(self.pace, |left| {
                 stream.set_write_timeout(Some(left))?;
                 stream.write(bytes)
-            })?;
-            if sent == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+            });
+            let now = self.stream.unacknowledged().unwrap_or(0);
+            match sent {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
+                // A deadline of the handler's own is none of the peer's doing.
+                Err(_) if waited.is_used_up(self.pace) && now < queued => {
+                    waited.progress(queued - now, self.pace);
+                }
+                Err(error) => return Err(error),
             }
-            bytes = bytes.get(sent..).unwrap_or_default();
+            queued = now;
         }
         self.waited.set(waited);
         Ok(())
