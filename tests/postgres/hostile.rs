@@ -11,7 +11,7 @@ use cede::postgres::types::private::BytesMut;
 use cede::postgres::types::{IsNull, ToSql, Type};
 use cede::postgres::{Client, Config, Error, ErrorKind, SqlState};
 
-use crate::common::within_reason;
+use crate::common::{HANG, within_reason};
 use crate::postgres::Postgres;
 use crate::with_client;
 
@@ -324,7 +324,8 @@ fn sessions_that_are_terminated_at_any_moment_fail_once_and_keep_their_word() {
             let killer = Client::connect(&url).unwrap();
             killer.batch_execute("create table victims (n int)").unwrap();
             let mut config: Config = url.parse().unwrap();
-            let client = Client::connect(&*config.application_name("victim")).unwrap();
+            config.application_name("victim").reconnect_timeout(HANG);
+            let client = Client::connect(config).unwrap();
             let is_over = Rc::new(Cell::new(false));
             let fibers: Vec<_> = (0..6)
                 .map(|what| {

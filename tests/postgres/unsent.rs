@@ -4,12 +4,14 @@
 //! the kernel takes what is sent.
 
 use std::cell::RefCell;
+use std::io::Write;
 use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
 use cede::postgres::{Client, Error};
 
+use crate::common::Random;
 use crate::with_client;
 
 /// More than the buffers of two sockets hold.
@@ -19,8 +21,15 @@ const LARGE_BYTES: usize = 24 * 1024 * 1024;
 struct Stopped(String);
 
 impl Stopped {
+    fn kill(&self, signal: &str) -> Command {
+        let mut kill = Command::new("kill");
+        kill.args([signal, &self.0]);
+        kill
+    }
+
     fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.0]).status().unwrap().success());
+        let mut kill = self.kill(signal);
+        assert!(cede::blocking(move || kill.status()).unwrap().unwrap().success());
     }
 
     /// What was given up here is on its way: a part of it is sent, so all of it will be.
@@ -46,7 +55,8 @@ impl Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        self.signal("-CONT");
+        // Also while a panic unwinds, when no fiber waits.
+        let _ = self.kill("-CONT").status();
     }
 }
 
@@ -185,6 +195,86 @@ fn a_copy_that_was_not_sent_leaves_the_others_their_answers() {
         assert_eq!(waits.join().unwrap().unwrap(), 1);
         client.prepare("select 'unsent'").unwrap();
         assert_eq!(rows(&client, "unsent_copy"), [7]);
+        assert_eq!(client.metrics().connects, 1);
+    });
+}
+
+/// Inserts a number in one of many ways.
+fn insert_in_some_way(client: &Client, what: usize, n: i32, large: &str) -> Result<(), Error> {
+    let insert = "insert into said values ($1)";
+    let text = format!("insert into said values ({n})");
+    match what {
+        0 | 1 => client.execute(insert, &[&n]).map(drop),
+        // It fills the buffers.
+        2 | 3 => client
+            .execute("insert into said select $1 where $2::text > ''", &[&n, &large])
+            .map(drop),
+        4 => client.batch_execute(&text),
+        5 => client.simple_query(&text).map(drop),
+        // A text that nobody has prepared.
+        6 => client.query(&text, &[]).map(drop),
+        7 => {
+            let returning = "insert into said values ($1) returning n";
+            client.query_each(returning, &[&n], |_| Ok::<_, Error>(())).map(drop)
+        }
+        8 => {
+            let mut copy = client.copy_in("copy said from stdin")?;
+            writeln!(copy, "{n}")?;
+            copy.finish().map(drop)
+        }
+        9 => client.transaction(|tx| {
+            tx.query("select 1", &[])?;
+            tx.transaction(|sp| sp.execute(insert, &[&n]).map(drop))
+        }),
+        _ => client.transaction(|tx| tx.execute(insert, &[&n]).map(drop)),
+    }
+}
+
+#[test]
+fn whether_something_may_have_run_is_true_of_the_table() {
+    with_client(|client| {
+        table(&client, "said");
+        let mut random = Random::new();
+        let pid: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+        let large: Rc<str> = "x".repeat(300_000).into();
+        let fibers: Vec<_> = (0..40)
+            .map(|fiber: i32| {
+                let (client, large) = (client.clone(), Rc::clone(&large));
+                let mut random = random.fork();
+                cede::spawn(move || {
+                    let mut said = Vec::new();
+                    for n in fiber * 100..fiber * 100 + 12 {
+                        let time = Duration::from_micros(100 + random.below(30_000) as u64);
+                        let what = random.below(11);
+                        let result = cede::with_deadline(time, || {
+                            insert_in_some_way(&client, what, n, &large)
+                        });
+                        said.push((n, what, result));
+                    }
+                    said
+                })
+            })
+            .collect();
+        let server = Stopped(pid.to_string());
+        while !fibers.iter().all(|fiber| fiber.is_finished()) {
+            server.signal("-STOP");
+            cede::sleep(Duration::from_millis(1 + random.below(12) as u64)).unwrap();
+            server.signal("-CONT");
+            cede::sleep(Duration::from_millis(1 + random.below(8) as u64)).unwrap();
+        }
+        let said: Vec<_> = fibers.into_iter().flat_map(|fiber| fiber.join().unwrap()).collect();
+        let there = rows(&client, "said");
+        let mut unsent = 0;
+        for (n, what, result) in said {
+            let count = there.iter().filter(|there| **there == n).count();
+            match &result {
+                Ok(()) => assert_eq!(count, 1, "{n} {what}"),
+                Err(error) if error.may_have_run() => assert!(count < 2, "{n} {what}: {error}"),
+                Err(error) => assert_eq!(count, 0, "{n} {what}: {error}"),
+            }
+            unsent += usize::from(result.is_err_and(|error| !error.may_have_run()));
+        }
+        println!("{unsent} unsent, {:?}", client.metrics());
         assert_eq!(client.metrics().connects, 1);
     });
 }

@@ -10,8 +10,9 @@ use std::io::{self, BufRead, Read, Write};
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
+use tracing::Span;
 
-use super::client::Client;
+use super::client::{Client, record_error, span};
 use super::connection::{Copying, Streaming};
 use super::encode;
 use super::error::{Error, ErrorKind, Phase};
@@ -111,6 +112,7 @@ impl Client {
 /// exactly one: until then nobody else sends anything.
 struct Command {
     request: Request,
+    span: Span,
     /// Until the Sync is sent.
     copying: Option<Copying>,
 }
@@ -118,6 +120,12 @@ struct Command {
 impl Command {
     /// Sends it, and waits for what the server says first.
     fn begin(client: &Client, sql: &str) -> Result<(Self, Item), Error> {
+        let span = span(sql);
+        let command = Self::begin_in(client, sql, &span);
+        command.inspect_err(|error| record_error(&span, error))
+    }
+
+    fn begin_in(client: &Client, sql: &str, span: &Span) -> Result<(Self, Item), Error> {
         let has_begin = Cell::new(false);
         let mut command = client.on_connection(|connection| {
             let own = client.own.as_deref();
@@ -128,7 +136,7 @@ impl Command {
             };
             let request = connection.request(Want::Copy, None, own, encode)?;
             // Nothing has waited since it was sent.
-            Ok(Self { request, copying: Some(connection.copy()) })
+            Ok(Self { request, span: span.clone(), copying: Some(connection.copy()) })
         })?;
         let mut first = command.request.next_or_error()?;
         if has_begin.get() && matches!(first, Some(Item::Complete(_))) {
@@ -139,6 +147,19 @@ impl Command {
             // The server skips everything up to a Sync.
             None => Err(command.failure()),
         }
+    }
+
+    /// Waits for the end of it.
+    fn finish(&self) -> Result<u64, Error> {
+        self.told(self.request.finish())?;
+        let rows = self.request.affected();
+        self.span.record("rows", rows);
+        Ok(rows)
+    }
+
+    /// The same result, which its span knows.
+    fn told<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        result.inspect_err(|error| record_error(&self.span, error))
     }
 
     /// The server has said that it failed: why.
@@ -208,8 +229,7 @@ impl CopyIn<'_> {
         frontend::copy_done(&mut bytes);
         Own::check_fiber().map_err(|error| Error::io(Phase::Copy, error))?;
         self.command.end(&bytes);
-        self.command.request.finish()?;
-        Ok(self.command.request.affected())
+        self.command.finish()
     }
 
     /// Gives it up: the server keeps nothing of it.
@@ -231,7 +251,8 @@ impl CopyIn<'_> {
     /// Sends what is gathered. The server does not have to wait for the end to complain.
     fn send(&mut self) -> Result<(), Error> {
         if self.command.request.has_failed() {
-            return Err(self.command.failure());
+            let failure = Err(self.command.failure());
+            return self.command.told(failure);
         }
         if self.buffer.len() <= HEAD_BYTES {
             return Ok(());
@@ -293,8 +314,11 @@ impl CopyOut {
             return Ok(Some(std::mem::take(&mut self.bytes)));
         }
         loop {
-            match self.command.request.next()? {
-                None => return Ok(None),
+            match self.command.told(self.command.request.next())? {
+                None => {
+                    self.command.span.record("rows", self.command.request.affected());
+                    return Ok(None);
+                }
                 Some(Item::Data(bytes)) => return Ok(Some(bytes)),
                 Some(_) => {}
             }

@@ -51,6 +51,7 @@ mod connect_tests;
 mod connection;
 mod copy;
 mod core;
+mod counts;
 mod db_error;
 mod encode;
 mod error;

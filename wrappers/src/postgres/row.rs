@@ -11,6 +11,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::counts;
 use super::error::{Error, ErrorKind, Phase};
 use super::statement::{Column, Statement};
 use super::types::{FromSql, WrongType};
@@ -113,10 +114,13 @@ impl Row {
             return Err(Error::new(ErrorKind::Column, Phase::Receive, message));
         };
         let ty = self.columns()[index].type_();
-        let value = if T::accepts(ty) {
-            T::from_sql_nullable(ty, self.field(index))
-        } else {
+        let field = self.field(index);
+        let value = if !T::accepts(ty) {
             Err(WrongType::new::<T>(ty.clone()).into())
+        } else if field.is_some_and(|raw| !counts::are_possible(ty, raw)) {
+            Err("it says that it has more parts than there are bytes for".into())
+        } else {
+            T::from_sql_nullable(ty, field)
         };
         value.map_err(|error| {
             let message = format!("column {column}: {error}");
