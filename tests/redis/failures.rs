@@ -10,7 +10,7 @@ use cede::redis::{
     Client, Commands, Config, ConnectionLike, Phase, cmd, failure, is_timeout, may_have_run, pipe,
 };
 
-use crate::common::Random;
+use crate::common::{HANG, Random};
 use crate::proxy::{Condition, Proxy};
 use crate::server::Redis;
 use crate::{eventually, in_runtime, sockets_to, with_client};
@@ -264,11 +264,15 @@ fn p32_no_condition_of_the_network_shifts_an_answer() {
     for condition in Condition::ALL {
         let proxy = Proxy::start(([127, 0, 0, 1], server.port()).into(), condition, random.fork());
         let url = format!("redis://{}", proxy.addr());
+        // Where everything comes in the end it is waited for.
+        let patience = |millis| match condition.is_faithful() {
+            true => HANG,
+            false => Duration::from_millis(millis),
+        };
+        let (connect, reconnect, answer) = (patience(100), patience(200), patience(500));
         in_runtime(move || {
-            let config = Config::parse(&url)
-                .unwrap()
-                .connect_timeout(Duration::from_millis(100))
-                .reconnect_timeout(Duration::from_millis(200));
+            let config =
+                Config::parse(&url).unwrap().connect_timeout(connect).reconnect_timeout(reconnect);
             let client = Client::lazy(config).unwrap();
             let fibers: Vec<_> = (0..8)
                 .map(|id| {
@@ -277,7 +281,7 @@ fn p32_no_condition_of_the_network_shifts_an_answer() {
                         let mut answered = 0;
                         for round in 0..10 {
                             let text = format!("{id}-{round}-{}", "x".repeat(round * 30));
-                            let echoed = cede::with_deadline(Duration::from_millis(500), || {
+                            let echoed = cede::with_deadline(answer, || {
                                 cmd("ECHO").arg(&text).query::<String>(&mut client)
                             });
                             match echoed {
