@@ -178,7 +178,9 @@ impl Config {
     }
 
     /// A closure that is called with every connection, behind all other settings: for functions and
-    /// collations of one's own, and for `ATTACH`, which each connection needs.
+    /// collations of one's own, and for `ATTACH`, which each connection needs. The handlers of the
+    /// connection (busy, progress, commit) are the database's own. Functions and collations run on the
+    /// thread of the shard or of the pool, wherever the statement does, and should not wait.
     ///
     /// # Examples
     ///
