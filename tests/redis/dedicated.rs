@@ -222,8 +222,9 @@ fn a_panic_in_the_middle_closes_it() {
         struct Ask(cede::redis::Dedicated);
         impl Drop for Ask {
             fn drop(&mut self) {
-                // No wait works while a panic unwinds: this sends and does not get its answer.
-                assert!(cmd("ECHO").arg("lost").exec(&mut self.0).is_err());
+                // No wait works while a panic unwinds: this sends and does not get its answer, which
+                // does not come before it is looked for.
+                assert!(cmd("BLPOP").arg("nothing").arg(0.05).exec(&mut self.0).is_err());
             }
         }
         let (there, paused) = (client.clone(), Arc::clone(&held));

@@ -271,14 +271,15 @@ fn p32_no_condition_of_the_network_shifts_an_answer() {
     for condition in Condition::ALL {
         let proxy = Proxy::start(([127, 0, 0, 1], server.port()).into(), condition, random.fork());
         let url = format!("redis://{}", proxy.addr());
+        // Where everything comes in the end it is waited for.
+        let patience = |millis| match condition.is_faithful() {
+            true => HANG,
+            false => Duration::from_millis(millis),
+        };
+        let (connect, reconnect, answer) = (patience(100), patience(200), patience(500));
         in_runtime(move || {
-            // Where every answer comes it comes in time, however busy the machine is.
-            let faithful = condition.is_faithful();
-            let within = move |millis| if faithful { HANG } else { Duration::from_millis(millis) };
-            let config = Config::parse(&url)
-                .unwrap()
-                .connect_timeout(within(100))
-                .reconnect_timeout(within(200));
+            let config =
+                Config::parse(&url).unwrap().connect_timeout(connect).reconnect_timeout(reconnect);
             let client = Client::lazy(config).unwrap();
             let fibers: Vec<_> = (0..8)
                 .map(|id| {
@@ -287,7 +288,7 @@ fn p32_no_condition_of_the_network_shifts_an_answer() {
                         let mut answered = 0;
                         for round in 0..10 {
                             let text = format!("{id}-{round}-{}", "x".repeat(round * 30));
-                            let echoed = cede::with_deadline(within(500), || {
+                            let echoed = cede::with_deadline(answer, || {
                                 cmd("ECHO").arg(&text).query::<String>(&mut client)
                             });
                             match echoed {

@@ -8,6 +8,7 @@ mod common;
 mod damage;
 mod folder;
 mod giving_up;
+mod opening;
 mod others;
 mod places;
 mod values;

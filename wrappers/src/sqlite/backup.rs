@@ -74,8 +74,8 @@ impl Database {
         self.ended(&span, result)
     }
 
-    /// The database, as it is now, as the bytes of a file: for [`Config::deserialize`](super::Config::deserialize), or to be sent
-    /// and kept elsewhere.
+    /// The database, as it is now, as the bytes of a file: to be sent and kept elsewhere, or for
+    /// [`Config::deserialize`](super::Config::deserialize).
     ///
     /// # Errors
     ///

@@ -27,6 +27,8 @@ use super::place::Place;
 const COMMIT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// A statement that ended in place, but held its thread for longer than this, is a slow one.
 const IN_PLACE_TIME_MAX: Duration = Duration::from_millis(1);
+/// So much of a statement is shown in a span.
+const SPAN_SQL_BYTES_MAX: usize = 512;
 /// Reads in place after which a thread lets its other fibers run.
 const IN_PLACE_PER_TURN: u32 = 32;
 
@@ -274,6 +276,7 @@ impl Database {
 
     /// Of a call; never entered, for other fibers run while this one waits.
     pub(super) fn span(&self, statement: &str) -> tracing::Span {
+        let statement = &statement[..statement.floor_char_boundary(SPAN_SQL_BYTES_MAX)];
         tracing::debug_span!(
             "sqlite",
             db = &*self.inner.path,

@@ -69,6 +69,7 @@ mod error;
 mod job;
 mod lane;
 mod metrics;
+mod open;
 mod params;
 mod place;
 mod row;

@@ -49,6 +49,8 @@ fn calls(db: &Database) -> Result<()> {
     assert_eq!(found, ["secret"]);
     assert!(db.execute("INSERT INTO t VALUES (?1)", ["secret"]).is_err());
     db.query_each("SELECT a FROM t", (), |_: String| Ok(()))?;
+    // Cut where a character begins.
+    db.query::<String>(&format!("SELECT  '{}'", "ä".repeat(1000)), ())?;
     db.transaction(|_| Ok(()))
 }
 
@@ -68,6 +70,7 @@ fn spans_have_statements_and_counts_and_no_values() {
         assert!(notes.contains(&format!("{insert}error=Constraint;")), "{notes}");
         assert!(notes.contains(r#"statement="SELECT a FROM t";rows=1;"#), "{notes}");
         assert!(notes.contains(r#"statement="a transaction";"#), "{notes}");
+        assert!(notes.contains(&format!(r#"statement="SELECT  '{}";rows=1;"#, "ä".repeat(251))));
         assert!(!notes.contains("secret"), "{notes}");
     }
 }

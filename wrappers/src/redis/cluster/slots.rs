@@ -48,7 +48,8 @@ fn one_range(range: &Value, asked: &Address) -> Option<Range> {
     };
     let (first, last) = (u16::try_from(*first).ok()?, u16::try_from(*last).ok()?);
     let master = node(master, asked)?;
-    let replicas = replicas.iter().map(|replica| node(replica, asked)).collect::<Option<_>>()?;
+    // Without one of them everything works as well.
+    let replicas = replicas.iter().filter_map(|replica| node(replica, asked)).collect();
     (first <= last && usize::from(last) < SLOTS).then_some(Range { first, last, master, replicas })
 }
 
@@ -111,6 +112,8 @@ mod tests {
         assert_eq!(parse(good).unwrap(), [range("a", &[])]);
         let own = "*1\r\n*4\r\n:0\r\n:5\r\n*2\r\n$0\r\n\r\n:7\r\n*2\r\n$1\r\nb\r\n:7\r\n";
         assert_eq!(parse(own).unwrap(), [range("10.0.0.1", &["b"])]);
+        let half = "*1\r\n*4\r\n:0\r\n:5\r\n*2\r\n$1\r\na\r\n:7\r\n:8\r\n";
+        assert_eq!(parse(half).unwrap(), [range("a", &[])]);
         for wrong in [
             ":1\r\n",
             "*1\r\n:1\r\n",
@@ -119,7 +122,6 @@ mod tests {
             "*1\r\n*3\r\n:-1\r\n:5\r\n*2\r\n$1\r\na\r\n:7\r\n",
             "*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n$1\r\na\r\n:70000\r\n",
             "*1\r\n*2\r\n:0\r\n:5\r\n",
-            "*1\r\n*4\r\n:0\r\n:5\r\n*2\r\n$1\r\na\r\n:7\r\n:8\r\n",
         ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
