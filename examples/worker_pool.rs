@@ -35,8 +35,7 @@ fn main() -> anyhow::Result<()> {
             workers.into_iter().filter_map(|worker| worker.join().ok()).sum()
         });
         println!("{total:8} words");
-        let pool = cede::blocking_metrics();
-        println!("{} jobs on {} threads", pool.done, pool.threads);
+        println!("by {} threads", cede::blocking_metrics().threads);
     })?;
     Ok(())
 }

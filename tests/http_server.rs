@@ -259,15 +259,20 @@ fn e16_drain_closes_idle_ones_and_lets_active_ones_finish() {
     );
     static ENTERED: AtomicUsize = AtomicUsize::new(0);
     static GATE: AtomicUsize = AtomicUsize::new(0);
-    let mut idle = lab.connect();
-    idle.write_all(GET).unwrap();
-    idle.peek(&mut [0]).unwrap();
+    // So many that each shard has one: those show that its drain has begun.
+    let mut idle: Vec<_> = (0..16).map(|_| lab.connect()).collect();
+    for stream in &mut idle {
+        stream.write_all(GET).unwrap();
+        stream.peek(&mut [0]).unwrap();
+    }
     let mut silent = lab.connect();
     let mut active = lab.connect();
     active.write_all(b"GET /gate HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     common::eventually("the handler runs", || ENTERED.load(Ordering::SeqCst) == 1);
     lab.drain();
-    assert_eq!(answers(&read_all(&mut idle)).len(), 1);
+    for stream in &mut idle {
+        assert_eq!(answers(&read_all(stream)).len(), 1);
+    }
     assert_eq!(read_all(&mut silent), b"");
     // The shard of the active one learns of it at a time of its own.
     common::eventually("nobody listens", || TcpStream::connect(lab.addr).is_err());

@@ -29,9 +29,10 @@ use crate::shard::{self, Phase, ShardState};
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| {
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
 /// let shared = std::rc::Rc::new(40); // nothing needs to be Send
-/// let answer = cede_fiber::spawn(move || *shared + 2).join().unwrap();
+/// let answer = cede::spawn(move || *shared + 2).join().unwrap();
 /// assert_eq!(answer, 42);
 /// # }).unwrap();
 /// ```
@@ -54,9 +55,10 @@ where
 /// # Examples
 ///
 /// ```
+/// # use cede_fiber as cede;
 /// # fn main() -> std::io::Result<()> {
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// let handle = cede_fiber::Builder::new().name("parser".into()).stack_size(1 << 20).spawn(|| 6 * 7)?;
+/// # cede::run(|| -> std::io::Result<()> {
+/// let handle = cede::Builder::new().name("parser".into()).stack_size(1 << 20).spawn(|| 6 * 7)?;
 /// assert_eq!(handle.fiber().name(), Some("parser"));
 /// assert_eq!(handle.join().unwrap(), 42);
 /// # Ok(())
@@ -233,9 +235,10 @@ impl Builder {
     /// # Examples
     ///
     /// ```
-    /// # cede_fiber::run(|| -> std::io::Result<()> {
-    /// let (sender, receiver) = cede_fiber::sync::mpsc::channel();
-    /// cede_fiber::Builder::new().spawn_detached(move || sender.send("done").unwrap())?;
+    /// # use cede_fiber as cede;
+    /// # cede::run(|| -> std::io::Result<()> {
+    /// let (sender, receiver) = cede::sync::mpsc::channel();
+    /// cede::Builder::new().spawn_detached(move || sender.send("done").unwrap())?;
     /// assert_eq!(receiver.recv().unwrap(), "done");
     /// # Ok(()) }).unwrap().unwrap();
     /// ```

@@ -79,10 +79,11 @@ impl fmt::Display for FiberInfo {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| {
-/// cede_fiber::Builder::new().name("idle".into()).spawn(cede_fiber::park).unwrap();
-/// cede_fiber::yield_now();
-/// let line = cede_fiber::fibers()[1].to_string();
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
+/// cede::Builder::new().name("idle".into()).spawn(cede::park).unwrap();
+/// cede::yield_now();
+/// let line = cede::fibers()[1].to_string();
 /// assert!(line.contains("(idle) waits for a wakeup at"), "{line}");
 /// # }).unwrap();
 /// ```

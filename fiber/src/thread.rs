@@ -9,9 +9,10 @@
 //! # Examples
 //!
 //! ```
-//! use cede_fiber::thread; // was: use std::thread;
+//! # use cede_fiber as cede;
+//! use cede::thread; // was: use std::thread;
 //!
-//! # cede_fiber::run(|| -> std::io::Result<()> {
+//! # cede::run(|| -> std::io::Result<()> {
 //! let main = thread::current();
 //! let worker = thread::Builder::new().name("worker".into()).spawn(move || {
 //!     main.unpark();

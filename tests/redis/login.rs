@@ -190,6 +190,23 @@ mod tls {
     }
 
     #[test]
+    fn a_server_may_want_a_certificate_of_its_clients() {
+        let folder = Folder::new("redis-tls-clients");
+        let (good, key) = certificate(&folder.0, "localhost");
+        let args = ["--tls-auth-clients", "yes"];
+        let server = Redis::builder().tls(&good, &key).args(&args).start();
+        let url = format!("rediss://localhost:{}", server.tls_port());
+        let anonymous = Config::parse(&url).unwrap().danger_accept_any_certificate();
+        let known = anonymous.clone().tls_certificate(&good, &key);
+        in_runtime(move || {
+            let mut client = Client::connect(known).unwrap();
+            assert_eq!(cmd("PING").query::<String>(&mut client).unwrap(), "PONG");
+        });
+        let error = error_of(anonymous.connect_timeout(Duration::from_secs(2)));
+        assert!(error.to_string().contains("localhost"), "{error}");
+    }
+
+    #[test]
     fn who_is_trusted_is_spoken_to() {
         let folder = Folder::new("redis-tls");
         let (good, key) = certificate(&folder.0, "localhost");

@@ -64,7 +64,7 @@ pub struct BlockingMetrics {
     pub queued: usize,
     /// Jobs that wait for a place in the queue, each with its fiber.
     pub waiting: usize,
-    /// Jobs that have ended.
+    /// Jobs that have ended. A thread counts its job a moment after the fiber has the result.
     pub done: u64,
     /// Jobs that were refused because the queue was full.
     pub rejected: u64,

@@ -137,8 +137,9 @@ impl DirEntryExt for DirEntry {
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::fs::{self, DirBuilder};
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::fs::{self, DirBuilder};
 /// use std::os::unix::fs::DirBuilderExt;
 ///
 /// let path = std::env::temp_dir().join(format!("cede-dirs-{}", std::process::id()));

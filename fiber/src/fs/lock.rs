@@ -31,8 +31,9 @@ impl File {
     /// # Examples
     ///
     /// ```
-    /// # cede_fiber::run(|| -> std::io::Result<()> {
-    /// use cede_fiber::fs::{self, File, TryLockError};
+    /// # use cede_fiber as cede;
+    /// # cede::run(|| -> std::io::Result<()> {
+    /// use cede::fs::{self, File, TryLockError};
     ///
     /// let path = std::env::temp_dir().join(format!("cede-lock-{}", std::process::id()));
     /// let (one, other) = (File::create(&path)?, File::create(&path)?);

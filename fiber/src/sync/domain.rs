@@ -440,7 +440,8 @@ impl<T> Once<T> for OnceCell<T> {
 /// because sending one is safe: a [`Waiter`] may outlive its fiber.
 ///
 /// ```compile_fail,E0308
-/// use cede_fiber::sync::generic::{Domain, Local};
+/// # use cede_fiber as cede;
+/// use cede::sync::generic::{Domain, Local};
 ///
 /// let park = <Local as Domain>::begin().unwrap();
 /// <Local as Domain>::wake(<Local as Domain>::who(&park));

@@ -111,6 +111,19 @@ impl<T> TrySendError<T> {
     }
 
     /// Whether there was no room.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use cede_fiber as cede;
+    /// let (sender, receiver) = cede::sync::mpsc::sync_channel(1);
+    /// sender.try_send("first").unwrap();
+    /// let error = sender.try_send("second").unwrap_err();
+    /// assert!(error.is_full());
+    /// assert_eq!(error.into_inner(), "second");
+    /// drop(receiver);
+    /// assert!(!sender.try_send("third").unwrap_err().is_full());
+    /// ```
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full(_))
     }

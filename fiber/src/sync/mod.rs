@@ -36,10 +36,11 @@
 //! A program of `std` threads becomes one of fibers by its `use` lines:
 //!
 //! ```
-//! use cede_fiber::sync::{Arc, Mutex, mpsc}; // was: use std::sync::{Arc, Mutex, mpsc};
-//! use cede_fiber::thread; // was: use std::thread;
+//! # use cede_fiber as cede;
+//! use cede::sync::{Arc, Mutex, mpsc}; // was: use std::sync::{Arc, Mutex, mpsc};
+//! use cede::thread; // was: use std::thread;
 //!
-//! # cede_fiber::run(|| {
+//! # cede::run(|| {
 //! let total = Arc::new(Mutex::new(0));
 //! let (sender, receiver) = mpsc::channel();
 //! for worker in 1..=3 {
@@ -58,8 +59,9 @@
 //! Between a fiber and a plain thread:
 //!
 //! ```
-//! # cede_fiber::run(|| -> std::io::Result<()> {
-//! use cede_fiber::sync::mpsc;
+//! # use cede_fiber as cede;
+//! # cede::run(|| -> std::io::Result<()> {
+//! use cede::sync::mpsc;
 //!
 //! let (questions, inbox) = mpsc::sync_channel::<u32>(16);
 //! let (outbox, answers) = mpsc::sync_channel(16);

@@ -98,7 +98,8 @@ impl Client {
     /// # Examples
     ///
     /// ```no_run
-    /// # use cede_wrappers::postgres::{Client, Error, SimpleQueryMessage};
+    /// # use cede_wrappers as cede;
+    /// # use cede::postgres::{Client, Error, SimpleQueryMessage};
     /// # fn f(client: &Client) -> Result<(), Error> {
     /// for message in client.simple_query("show server_version; select now() as time")? {
     ///     if let SimpleQueryMessage::Row(row) = message {

@@ -182,12 +182,13 @@ impl Config {
     /// # Examples
     ///
     /// ```
-    /// use cede_wrappers::sqlite::{Config, rusqlite::functions::FunctionFlags};
+    /// # mod cede { pub use cede_fiber::*; pub use cede_wrappers::*; }
+    /// use cede::sqlite::{Config, rusqlite::functions::FunctionFlags};
     ///
-    /// # cede_fiber::run(|| -> cede_wrappers::sqlite::Result<()> {
+    /// # cede::run(|| -> cede::sqlite::Result<()> {
     /// let config = Config::new().on_connect(|conn| {
     ///     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    ///     let double = |call: &cede_wrappers::sqlite::rusqlite::functions::Context<'_>| {
+    ///     let double = |call: &cede::sqlite::rusqlite::functions::Context<'_>| {
     ///         Ok(call.get::<i64>(0)? * 2)
     ///     };
     ///     Ok(conn.create_scalar_function("double", 1, flags, double)?)
@@ -275,8 +276,9 @@ impl Config {
     /// # Examples
     ///
     /// ```
-    /// # use cede_wrappers::sqlite::{Config, Database, Result};
-    /// # cede_fiber::run(|| -> Result<()> {
+    /// # mod cede { pub use cede_fiber::*; pub use cede_wrappers::*; }
+    /// # use cede::sqlite::{Config, Database, Result};
+    /// # cede::run(|| -> Result<()> {
     /// let db = Database::open_in_memory()?;
     /// db.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1)")?;
     /// let copy = Config::new().deserialize(db.serialize()?)?;

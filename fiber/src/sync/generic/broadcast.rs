@@ -293,6 +293,18 @@ impl<T, D: Domain> Receiver<T, D> {
     }
 
     /// A receiver of everything that is sent from now on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use cede_fiber as cede;
+    /// let (sender, mut first) = cede::sync::broadcast::channel(8);
+    /// sender.send(1).unwrap();
+    /// let mut second = first.resubscribe();
+    /// sender.send(2).unwrap();
+    /// assert_eq!((first.recv().unwrap(), first.recv().unwrap()), (1, 2));
+    /// assert_eq!(second.recv().unwrap(), 2);
+    /// ```
     #[must_use]
     pub fn resubscribe(&self) -> Self {
         Self { position: self.cast.subscribe(), cast: self.cast.clone() }

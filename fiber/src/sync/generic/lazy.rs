@@ -25,14 +25,15 @@ use crate::sync::primitive::const_fn;
 /// # Examples
 ///
 /// ```
-/// # cede_fiber::run(|| {
-/// use cede_fiber::sync::LazyLock;
+/// # use cede_fiber as cede;
+/// # cede::run(|| {
+/// use cede::sync::LazyLock;
 /// static CONFIG: LazyLock<String> = LazyLock::new(|| {
-///     cede_fiber::yield_now(); // or read it from somewhere
+///     cede::yield_now(); // or read it from somewhere
 ///     "config".to_string()
 /// });
 ///
-/// let other = cede_fiber::spawn(|| CONFIG.len());
+/// let other = cede::spawn(|| CONFIG.len());
 /// assert_eq!(*CONFIG, "config");
 /// assert_eq!(other.join().unwrap(), 6);
 /// # }).unwrap();

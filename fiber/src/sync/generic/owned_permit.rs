@@ -14,14 +14,15 @@ use crate::sync::generic::semaphore::{AcquireError, Semaphore, TryAcquireError};
 /// A server that takes the next connection when one of its places is free:
 ///
 /// ```
-/// # cede_fiber::run(|| -> std::io::Result<()> {
-/// use cede_fiber::sync::{Arc, Semaphore};
+/// # use cede_fiber as cede;
+/// # cede::run(|| -> std::io::Result<()> {
+/// use cede::sync::{Arc, Semaphore};
 ///
 /// let places = Arc::new(Semaphore::new(2));
 /// for connection in 0..5 {
 ///     let place = Arc::clone(&places).acquire_owned()?;
-///     cede_fiber::spawn(move || {
-///         cede_fiber::yield_now(); // serve it
+///     cede::spawn(move || {
+///         cede::yield_now(); // serve it
 ///         drop((place, connection));
 ///     });
 ///     assert!(places.available_permits() <= 1);

@@ -388,8 +388,9 @@ impl<'a, T: ?Sized, D: Domain> RwLockWriteGuard<'a, T, D> {
     /// # Examples
     ///
     /// ```
-    /// # cede_fiber::run(|| -> std::io::Result<()> {
-    /// use cede_fiber::sync::{RwLock, RwLockWriteGuard};
+    /// # use cede_fiber as cede;
+    /// # cede::run(|| -> std::io::Result<()> {
+    /// use cede::sync::{RwLock, RwLockWriteGuard};
     ///
     /// let lock = RwLock::new(1);
     /// let mut writer = lock.write()?;

@@ -319,6 +319,17 @@ impl<T, D: Domain> Receiver<T, D> {
     }
 
     /// Lets [`changed`](Self::changed) return at once, whatever this receiver has seen.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use cede_fiber as cede;
+    /// let (_settings, mut watcher) = cede::sync::watch::channel("blue");
+    /// assert!(!watcher.has_changed().unwrap());
+    /// watcher.mark_changed(); // so that a loop over `changed` begins with what is there
+    /// watcher.changed().unwrap();
+    /// assert_eq!(*watcher.borrow_and_update(), "blue");
+    /// ```
     pub fn mark_changed(&mut self) {
         self.seen = self.seen.wrapping_sub(1);
     }
