@@ -29,7 +29,7 @@ pub(crate) fn spend() {
 fn end() {
     LEFT.set(OPERATIONS_PER_TURN);
     // A plain thread has nobody to give way to.
-    if shard::with_current(|_, _| ()).is_some() {
+    if shard::with_current(|shard, _| shard.is_look_due.set(true)).is_some() {
         crate::yield_now();
     }
 }
