@@ -87,6 +87,8 @@ fn postgres_asks_for_a_password_and_speaks_tls_where_it_is_told_to() {
             let url = format!("postgres://locked:{password}@127.0.0.1:{}/postgres", server.port());
             let sql = "SELECT current_user, ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
             let mut psql = Command::new("psql");
+            // Debian's is a program in Perl, which complains of a language that is not installed.
+            psql.env("LC_ALL", "C");
             let output = psql.args([&(url + "?sslmode=require"), "-XAtc", sql]).output().unwrap();
             let text =
                 String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);

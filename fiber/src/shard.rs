@@ -164,6 +164,8 @@ pub(crate) struct ShardState {
     pub(crate) tasks: Tasks,
     /// The time at the scheduler's last look at the clock; for ages in dumps, not for deadlines.
     pub(crate) coarse_now: Cell<Nanos>,
+    /// The fiber that gives way now has taken long: the scheduler looks at the clock at once.
+    pub(crate) is_look_due: Cell<bool>,
     next_generation: Cell<u64>,
     next_serial: Cell<u64>,
     pub(crate) phase: Cell<Phase>,
@@ -198,6 +200,7 @@ impl ShardState {
             reactor: RefCell::new(reactor),
             tasks: Tasks::default(),
             coarse_now: Cell::new(config.clock.now()),
+            is_look_due: Cell::new(false),
             next_generation: Cell::new(1),
             next_serial: Cell::new(1),
             phase: Cell::new(Phase::Running),

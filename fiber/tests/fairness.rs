@@ -244,3 +244,39 @@ fn p21_a_channel_is_received_from_in_a_thread_as_ever() {
         assert_eq!(receiver.recv().unwrap(), n);
     }
 }
+
+/// Bug: a fiber that gave way after 128 reads was resumed up to 64 times before the shard looked at
+/// its timers and its other sockets.
+#[test]
+fn p21_a_flooded_reader_held_up_timers_for_thousands_of_reads() {
+    const READS_PER_TURN: u64 = 128;
+    guarded(|| {
+        run(|| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let addr = listener.local_addr().unwrap();
+            let flood = std::thread::spawn(move || {
+                let mut stream = std::net::TcpStream::connect(addr).unwrap();
+                while stream.write(&[5; 65536]).is_ok() {}
+            });
+            let (mut stream, _) = listener.accept().unwrap();
+            let (reads, stop) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+            let (count, stopped) = (Rc::clone(&reads), Rc::clone(&stop));
+            let reader = spawn(move || {
+                while !stopped.get() {
+                    assert_eq!(stream.read(&mut [0]).unwrap(), 1);
+                    count.set(count.get() + 1);
+                }
+            });
+            for _ in 0..50 {
+                let before = reads.get();
+                sleep(Duration::from_micros(1)).unwrap();
+                let meanwhile = reads.get() - before;
+                assert!(meanwhile <= 4 * READS_PER_TURN, "{meanwhile} reads");
+            }
+            stop.set(true);
+            reader.join().unwrap();
+            flood.join().unwrap();
+        })
+        .unwrap();
+    });
+}

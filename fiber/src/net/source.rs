@@ -269,6 +269,7 @@ impl Source {
     #[cold]
     fn end_turn(&self) -> io::Result<()> {
         self.turn.set(0);
+        shard::with_current(|shard, _| shard.is_look_due.set(true));
         crate::yield_now();
         wait::check_now()
     }

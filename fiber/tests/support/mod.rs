@@ -28,6 +28,11 @@ pub(crate) fn resident_kib() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// Whether this machine has IPv6, which containers often lack.
+pub(crate) fn has_ipv6() -> bool {
+    std::net::UdpSocket::bind("[::1]:0").is_ok()
+}
+
 const VARIABLE: &str = "CEDE_TEST_ALONE";
 
 /// Whether this is the subprocess of [`alone`].
