@@ -30,13 +30,8 @@ pub(crate) fn spend() -> io::Result<()> {
 fn end() -> io::Result<()> {
     LEFT.set(OPERATIONS_PER_TURN);
     // A plain thread has nobody to give way to.
-<<<<<<< HEAD
-    if shard::with_current(|_, _| ()).is_none() {
+    if shard::with_current(|shard, _| shard.is_look_due.set(true)).is_none() {
         return Ok(());
-=======
-    if shard::with_current(|shard, _| shard.is_look_due.set(true)).is_some() {
-        crate::yield_now();
->>>>>>> wt-gate
     }
     crate::yield_now();
     wait::check_now()
