@@ -6,6 +6,8 @@ mod common;
 mod postgres;
 #[path = "../common/proxy.rs"]
 mod proxy;
+#[path = "../common/spans.rs"]
+mod spans;
 
 mod auth;
 mod cancel;
@@ -19,7 +21,7 @@ mod networks;
 mod pool;
 mod queries;
 mod simple;
-mod spans;
+mod tells;
 mod tls;
 mod transactions;
 mod types_vs_psql;

@@ -11,4 +11,7 @@ mod giving_up;
 mod opening;
 mod others;
 mod places;
+#[path = "../common/spans.rs"]
+mod spans;
+mod tells;
 mod values;

@@ -149,14 +149,8 @@ fn tell(request: &Pending, told: &mut String) {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::input::tests::frame;
     use super::*;
-
-    fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![tag];
-        bytes.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
-        bytes.extend_from_slice(body);
-        bytes
-    }
 
     /// Messages that are nearly right, in any order.
     fn message() -> impl Strategy<Value = Vec<u8>> {

@@ -73,8 +73,6 @@ mod open;
 mod params;
 mod place;
 mod row;
-#[cfg(test)]
-mod traces;
 
 pub use backup::{BACKUP_PAGES_PER_STEP, Progress};
 pub use config::{

@@ -1,46 +1,8 @@
 //! Spans say what was asked and how much came, and never a value.
 
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use cede::sqlite::{Config, Database, Result};
 
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
-
-use super::{Config, Database, Result};
-
-/// Notes the fields of all spans, one after the other.
-#[derive(Clone, Default)]
-struct Notes(Arc<Mutex<String>>);
-
-impl Visit for Notes {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut notes = self.0.lock().unwrap();
-        *notes += &format!("{field}={value:?};");
-    }
-}
-
-impl Subscriber for Notes {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.name() == "sqlite"
-    }
-
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        span.record(&mut self.clone());
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut self.clone());
-    }
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, _: &Event<'_>) {}
-    fn enter(&self, _: &Id) {
-        panic!("a span that is entered counts for all fibers of the thread");
-    }
-    fn exit(&self, _: &Id) {}
-}
+use crate::spans::noted;
 
 fn calls(db: &Database) -> Result<()> {
     db.execute_batch("CREATE TABLE t (a UNIQUE)")?;
@@ -57,12 +19,10 @@ fn calls(db: &Database) -> Result<()> {
 #[test]
 fn spans_have_statements_and_counts_and_no_values() {
     for (in_place, place) in [(true, "shard"), (false, "pool")] {
-        let notes = Notes::default();
-        tracing::subscriber::with_default(notes.clone(), || {
+        let notes = noted("sqlite", || {
             let open = move || Config::new().in_place(in_place).open_in_memory();
-            cede_fiber::run(move || calls(&open().unwrap()).unwrap()).unwrap();
+            cede::run(move || calls(&open().unwrap()).unwrap()).unwrap();
         });
-        let notes = notes.0.lock().unwrap();
         let select = r#"db=":memory:";statement="SELECT a FROM t WHERE a = ?1";rows=1;"#;
         assert!(notes.contains(&format!("{select}place={place:?};")), "{notes}");
         let insert = r#"statement="INSERT INTO t VALUES (?1)";"#;

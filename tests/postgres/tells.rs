@@ -1,47 +1,11 @@
 //! What spans tell: statements and counts, never a value.
 
-use std::fmt;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
 
 use cede::postgres::{Client, Error};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 use crate::postgres::Postgres;
-
-/// Notes the fields of all spans, one after the other.
-#[derive(Clone, Default)]
-struct Notes(Arc<Mutex<String>>);
-
-impl Visit for Notes {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        *self.0.lock().unwrap() += &format!("{field}={value:?};");
-    }
-}
-
-impl Subscriber for Notes {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().contains("postgres")
-    }
-
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        span.record(&mut self.clone());
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut self.clone());
-    }
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, _: &Event<'_>) {}
-    fn enter(&self, _: &Id) {
-        panic!("a span that is entered counts for all fibers of the thread");
-    }
-    fn exit(&self, _: &Id) {}
-}
+use crate::spans::noted;
 
 fn calls(client: &Client) -> Result<(), Error> {
     client.batch_execute("create temp table spans (a text unique)")?;
@@ -73,13 +37,9 @@ fn calls(client: &Client) -> Result<(), Error> {
 #[test]
 fn spans_have_statements_and_counts_and_no_values() {
     let url = Postgres::shared().url("postgres");
-    let notes = Notes::default();
-    // With one alone, threads without any switch the spans off for all.
-    let _other = tracing::Dispatch::new(Notes::default());
-    tracing::subscriber::with_default(notes.clone(), || {
+    let notes = noted("postgres", || {
         cede::run(|| calls(&Client::connect(url).unwrap()).unwrap()).unwrap();
     });
-    let notes = notes.0.lock().unwrap();
     let insert = r#"statement="insert into spans values ($1)";"#;
     assert!(notes.contains(&format!("{insert}rows=1;")), "{notes}");
     assert_eq!(notes.matches(&format!(r#"{insert}error="23505";"#)).count(), 2, "{notes}");
